@@ -1,0 +1,266 @@
+"""The command line. `ziggurat run` is the Prefect flow; all other commands read, check or measure.
+
+Only `run` and `resume` import Prefect, and only after the run's journal exists.
+Exit codes: 0 ok, 1 failed, 2 bad input, 3 stopped by budget, 4 interrupted (resumable).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows import words
+from ziggurat import __version__, runs
+from ziggurat import spec as specs
+from ziggurat.domain import RunStatus
+from ziggurat.errors import JournalError, RunBusyError, SpecError, ZigguratError
+from ziggurat.runs import Interrupted, Run
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Find the Pareto front of network architectures for a device, inside a budget.",
+)
+
+
+class Exit(IntEnum):
+    """What the command line returns."""
+
+    OK = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    STOPPED_BY_BUDGET = 3
+    INTERRUPTED = 4
+
+
+SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="Path of the spec.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as search.trials=20.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
+RunsOption = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where run directories are made.")]
+
+EXIT_OF = {
+    RunStatus.COMPLETED.value: Exit.OK,
+    RunStatus.STOPPED_BY_BUDGET.value: Exit.STOPPED_BY_BUDGET,
+    RunStatus.INTERRUPTED.value: Exit.INTERRUPTED,
+}
+
+
+def show(data: object, text: str, *, as_json: bool) -> None:
+    """Print data for people or for programs."""
+    typer.echo(json.dumps(data) if as_json else text)
+
+
+def _quiet_servers() -> None:
+    """Settings of the servers that Prefect and MLflow start, before either is imported."""
+    for name, value in {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "OMP_NUM_THREADS": "1",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def _drive(run: Run, *, as_json: bool) -> None:
+    """Run the flow on a run that this process has taken, and print what came of it."""
+    _quiet_servers()
+    from flows.pipeline import pipeline
+    from tasks import session
+
+    result = pipeline(run_dir=session.hand_over(run))
+    if not as_json:
+        words.print_outcome(run.spec, Path(result["run_dir"]), sys.stdout)
+    else:
+        typer.echo(json.dumps(result))
+    raise typer.Exit(EXIT_OF.get(str(result["status"]), Exit.FAILED))
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(metavar="SPEC", help="File to write.")] = Path("spec.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Write a commented starter spec."""
+    if path.exists() and not force:
+        raise SpecError(f"{path}: exists already; name another file or add --force")
+    try:
+        path.write_text(words.STARTER.read_text(encoding="utf-8"), encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be written ({error.strerror})") from None
+    typer.echo(f"wrote {path}; next: ziggurat validate {path}")
+
+
+@app.command()
+def validate(spec: SpecArgument, sets: SetOption = None, as_json: JsonOption = False) -> None:
+    """Check a spec without running anything."""
+    parsed, _ = specs.read(spec, sets or [])
+    data = {"valid": True, "name": parsed.name, "sha256": parsed.sha256()}
+    show(data, f"{spec}: valid ({parsed.name}, {parsed.search.trials} trials)", as_json=as_json)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a spec."""
+    typer.echo(json.dumps(specs.schema(), indent=2))
+
+
+@app.command()
+def preflight(spec: SpecArgument, sets: SetOption = None, as_json: JsonOption = False) -> None:
+    """Check everything that can be checked before money is spent; nothing is created."""
+    from flows import trial_runs
+
+    checks, _ = trial_runs.inspect(spec, sets or [])
+    show([vars(c) for c in checks], words.checks(checks), as_json=as_json)
+    if any(c.ok is False for c in checks):
+        raise typer.Exit(Exit.BAD_INPUT)
+
+
+@app.command()
+def estimate(spec: SpecArgument, sets: SetOption = None, as_json: JsonOption = False) -> None:
+    """Forecast time and cost of every stage from a few measured batches."""
+    from flows import trial_runs
+
+    data = trial_runs.forecast(spec, sets or [])
+    show(data, words.forecast(data), as_json=as_json)
+
+
+@app.command()
+def run(
+    spec: SpecArgument,
+    sets: SetOption = None,
+    runs_dir: RunsOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Run all stages of a spec."""
+    parsed, raw = specs.read(spec, sets or [])
+    _drive(runs.create(parsed, raw, runs_dir), as_json=as_json)
+
+
+@app.command()
+def resume(
+    run_dir: Annotated[Path | None, typer.Argument(metavar="[RUN_DIR]", help="By default the youngest run.")] = None,
+    runs_dir: RunsOption = Path("runs"),
+    limit_usd: Annotated[
+        float | None, typer.Option("--limit-usd", min=0, help="New budget.limit_usd of the run.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Continue a run that was interrupted, was killed, or has got a larger budget."""
+    folder = run_dir or runs.latest(runs_dir)
+    amendments = {} if limit_usd is None else {"budget.limit_usd": limit_usd}
+    taken = runs.open_run(folder, amendments)
+    _drive(taken, as_json=as_json)
+
+
+@app.command()
+def status(run_dir: RunArgument, as_json: JsonOption = False) -> None:
+    """Where a run stands."""
+    spec, history = runs.look(run_dir)
+    data = words.status_data(spec, history, run_dir)
+    show(data, words.status_text(data), as_json=as_json)
+
+
+@app.command()
+def trials(run_dir: RunArgument, as_json: JsonOption = False) -> None:
+    """All trials of a run with their state, metrics and cost."""
+    spec, history = runs.look(run_dir)
+    data = words.trials_data(spec, history)
+    show(data, words.trials_text(data), as_json=as_json)
+
+
+@app.command()
+def pareto(run_dir: RunArgument, as_json: JsonOption = False) -> None:
+    """The front of a run."""
+    from ziggurat.report import front_json, summarize
+
+    spec, history = runs.look(run_dir)
+    summary = summarize(spec.goals(), history, workers=spec.search.workers)
+    if as_json:
+        typer.echo(json.dumps(front_json(summary)))
+    else:
+        words.print_front(summary, sys.stdout)
+
+
+@app.command()
+def report(run_dir: RunArgument, as_json: JsonOption = False) -> None:
+    """Write the report of a run anew; the run may still be going on."""
+    from flows import trial_runs
+
+    path = trial_runs.report(run_dir)
+    show({"report": str(path)}, str(path), as_json=as_json)
+
+
+@app.command()
+def profile(
+    spec: SpecArgument,
+    count: Annotated[int, typer.Option("--count", min=1, max=1000, help="Candidates to measure.")] = 5,
+    sets: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure sampled candidates of a space on every device of the spec."""
+    from flows import trial_runs
+
+    data = trial_runs.profile(spec, sets or [], count)
+    show(data, words.table(data), as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Versions of what is installed, and what this machine offers."""
+    data = words.doctor_data()
+    show(data, words.doctor_text(data), as_json=as_json)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """The exit code of a command; errors that a user can mend become one line on standard error."""
+    try:
+        command()
+    except (SpecError, RunBusyError, JournalError) as error:
+        typer.echo(f"error: {error}", err=True)
+        return Exit.BAD_INPUT
+    except (Interrupted, KeyboardInterrupt):
+        typer.echo("interrupted; continue with `ziggurat resume`", err=True)
+        return Exit.INTERRUPTED
+    except ZigguratError as error:
+        typer.echo(f"error: {error}", err=True)
+        return Exit.FAILED
+    return Exit.OK
+
+
+def main() -> None:
+    """Entry point."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    sys.exit(guarded(app))
+
+
+if __name__ == "__main__":
+    main()

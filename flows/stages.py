@@ -1,0 +1,56 @@
+"""One subflow for each stage, so that the Prefect page of a run reads like its table of contents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from tasks import publish, stages
+from tasks.guard import guard_budget
+
+
+@flow(name="preflight", flow_run_name="preflight", validate_parameters=False)
+def preflight(run_dir: str) -> dict[str, Any]:
+    """Everything that can be found wrong before money is spent."""
+    return stages.run_preflight(run_dir)
+
+
+@flow(name="validate", flow_run_name="validate", validate_parameters=False)
+def validate(run_dir: str) -> dict[str, Any]:
+    """A few candidates on a subset, and whether the cheap setting ranks as the dear one."""
+    guard_budget(run_dir, "validate")
+    return stages.run_validate(run_dir)
+
+
+@flow(name="search", flow_run_name="search", validate_parameters=False)
+def search(run_dir: str) -> dict[str, Any]:
+    """Many cheap trials, stopped early."""
+    guard_budget(run_dir, "search")
+    summary = stages.run_search(run_dir)
+    publish.publish_tables(run_dir)
+    return summary
+
+
+@flow(name="retrain", flow_run_name="retrain", validate_parameters=False)
+def retrain(run_dir: str) -> dict[str, Any]:
+    """The best architectures with the full recipe and several seeds."""
+    guard_budget(run_dir, "retrain")
+    return stages.run_retrain(run_dir)
+
+
+@flow(name="measure", flow_run_name="measure", validate_parameters=False)
+def measure(run_dir: str) -> dict[str, Any]:
+    """Every device, and the sealed test part once."""
+    guard_budget(run_dir, "measure")
+    summary = stages.run_measure(run_dir)
+    stages.publish_model(run_dir)
+    return summary
+
+
+@flow(name="report", flow_run_name="report", validate_parameters=False)
+def report(run_dir: str, status: str, reason: str = "") -> str:
+    """What was found, what it cost, what it means."""
+    path = stages.write_report(run_dir, status, reason)
+    publish.publish_tables(run_dir)
+    return path

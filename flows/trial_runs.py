@@ -1,0 +1,112 @@
+"""Commands that need a worker but no run: they work in a temporary run directory, which goes with them."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ziggurat import runs
+from ziggurat import spec as specs
+from ziggurat.engine import Engine
+from ziggurat.errors import SpecError
+from ziggurat.estimate import estimate, naive_usd
+from ziggurat.events import StageFinished
+from ziggurat.inspection import Check
+
+from ziggurat.stages import common
+from ziggurat.stages.preflight import STAGE, gather, line
+
+
+@contextmanager
+def scratch(path: Path, sets: Sequence[str]) -> Iterator[Engine]:
+    """An engine with its workers on a temporary run of a spec."""
+    spec, raw = specs.read(path, sets)
+    with tempfile.TemporaryDirectory(prefix="ziggurat-") as folder:
+        run = runs.create(spec, raw, Path(folder))
+        try:
+            engine = Engine(run)
+            try:
+                yield engine
+            finally:
+                engine.close()
+        finally:
+            run.close()
+
+
+def inspect(path: Path, sets: Sequence[str]) -> tuple[list[Check], dict[str, Any]]:
+    """All checks of the preflight, and the facts they found."""
+    with scratch(path, sets) as engine:
+        checks, facts, _ = gather(engine)
+        return checks, facts
+
+
+def forecast(path: Path, sets: Sequence[str]) -> dict[str, Any]:
+    """Time and cost of every stage, and of the search without early stopping.
+
+    Raises:
+        SpecError: A check of the preflight has failed.
+    """
+    with scratch(path, sets) as engine:
+        checks, facts, _ = gather(engine)
+        bad = [c for c in checks if c.ok is False]
+        if bad:
+            raise SpecError("\n".join(line(c) for c in bad))
+        run = engine.run
+        run.record([StageFinished(STAGE, common.OK, facts)])
+        rows = [vars(row) for row in estimate(run.spec, run.history)]
+        return {
+            "stages": rows,
+            "total_usd": sum(row["usd"] for row in rows),
+            "total_wall_s": sum(row["wall_s"] for row in rows),
+            "naive_search_usd": naive_usd(run.spec, run.history),
+            "limit_usd": run.spec.budget.limit_usd,
+            "usd_per_hour": run.spec.launcher.usd_per_hour,
+        }
+
+
+def profile(path: Path, sets: Sequence[str], count: int) -> list[dict[str, Any]]:
+    """Measurements of sampled candidates on every device of a spec, in this process."""
+    import torch
+
+    from ziggurat.choices import sample
+    from ziggurat.profilers.static import static_metrics
+
+    spec, _ = specs.read(path, sets)
+    signature = spec.data.signature()
+    rng = np.random.default_rng(spec.seed)
+    rows: list[dict[str, Any]] = []
+    for number in range(count):
+        candidate = sample(spec.space.choices(), rng)
+        torch.manual_seed(spec.seed)
+        model = spec.space.build(candidate, signature)
+        found = list(static_metrics(lambda c=candidate: spec.space.build(c, signature), signature.shape))  # type: ignore[misc]
+        row: dict[str, Any] = {"candidate": dict(candidate.choices), **{m.metric: m.value for m in found}}
+        for device in spec.devices:
+            device.check()
+            measured = device.profile(model, torch.zeros(1, *signature.shape))
+            row |= {f"{m.metric}@{device.name}": m.value for m in measured}
+        rows.append(row)
+        print(f"{number + 1}/{count}", end="\r", file=sys.stderr, flush=True)
+    return rows
+
+
+def report(folder: Path) -> Path:
+    """Write the report of a run as it stands, without taking the run."""
+    from ziggurat.report import ReportFacts, write_report
+
+    spec, history = runs.look(folder)
+    spec_text = (folder / runs.SPEC).read_text(encoding="utf-8")
+    facts = ReportFacts(spec_text=spec_text, resume=f"ziggurat resume {folder}")
+    try:
+        return write_report(folder / "report", spec, history, utc=time.time(), facts=facts)
+    except OSError as error:
+        raise SpecError(f"{folder}/report: cannot be written ({error.strerror})") from None
+
+

@@ -1,0 +1,148 @@
+"""What every decision may use, put together from a spec and a history; and what a segment will take.
+
+Forecasts follow measured rates: seconds for one epoch on the whole training part, the candidate's own rate if it has
+been trained before, else the upper quartile of what other candidates took, else the estimate of the preflight.
+"""
+
+from __future__ import annotations
+
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from ziggurat.budget import cost_usd
+from ziggurat.domain import Candidate, Fidelity, JobKind, Trial
+from ziggurat.history import History
+from ziggurat.protocols import Context, Forecast
+from ziggurat.spec import Spec
+
+UNKNOWN_RATE_S = 1.0
+"""Seconds for an epoch when nothing at all is known."""
+QUARTILE = 0.75
+
+
+def units(ladder: Sequence[Fidelity], from_rung: int, to_rung: int) -> float:
+    """Epochs on the whole training part that a segment stands for."""
+    done = ladder[from_rung].epochs if from_rung >= 0 else 0
+    return (ladder[to_rung].epochs - done) * ladder[to_rung].data_fraction
+
+
+class Rates:
+    """Measured seconds per unit, from a history."""
+
+    def __init__(self, history: History) -> None:
+        """Look at the finished trainings of a history."""
+        self._history = history
+
+    @cached_property
+    def _by_candidate(self) -> Mapping[str, float]:
+        found: dict[str, float] = {}
+        for segment in self._history.successes(JobKind.TRAIN):
+            job, end = segment.job, segment.end
+            if job.candidate is None or end is None:
+                continue
+            work = units(job.ladder, job.from_rung, job.to_rung)
+            found[job.candidate.key] = end.seconds / max(work, 1e-9)
+        return found
+
+    def rate(self, candidate: Candidate) -> float:
+        """Seconds for one unit of a candidate."""
+        own = self._by_candidate.get(candidate.key)
+        return own if own is not None else self.typical()
+
+    def typical(self) -> float:
+        """Seconds for one unit of a candidate that nothing is known of."""
+        rates = list(self._by_candidate.values())
+        if rates:
+            return float(np.quantile(rates, QUARTILE))
+        done = self._history.stages.get("preflight")
+        prior = done.summary.get("epoch_s") if done is not None else None
+        return float(prior) if isinstance(prior, (int, float)) else UNKNOWN_RATE_S
+
+
+def forecaster(
+    spec: Spec, history: History, ladder: Sequence[Fidelity]
+) -> Callable[[Candidate, int, int], Forecast]:
+    """The forecast of a context."""
+    rates = Rates(history)
+
+    def forecast(candidate: Candidate, from_rung: int, to_rung: int) -> Forecast:
+        seconds = rates.rate(candidate) * units(ladder, from_rung, to_rung)
+        return Forecast(seconds, cost_usd(seconds, spec.launcher.usd_per_hour))
+
+    return forecast
+
+
+def reserve_usd(spec: Spec, history: History) -> float:
+    """What retraining is expected to cost and the search may not spend; at most half of the limit."""
+    if not spec.retrain.enabled:
+        return 0.0
+    models = spec.retrain.k * spec.retrain.seeds
+    seconds = models * spec.retrain.epochs * Rates(history).typical() * 1.2
+    wanted = cost_usd(seconds, spec.launcher.usd_per_hour)
+    limit = spec.budget.limit_usd
+    return wanted if limit is None else min(wanted, limit / 2)
+
+
+def known_static(history: History) -> Callable[[Sequence[Candidate]], list[Mapping[str, float]]]:
+    """Static metrics of candidates that have been measured; nothing for others."""
+
+    def static(candidates: Sequence[Candidate]) -> list[Mapping[str, float]]:
+        trials: dict[str, Trial] = {t.candidate.key: t for t in history.trials.values()}
+        return [
+            {n: m.value for n, m in trials[c.key].static.items()} if c.key in trials else {}
+            for c in candidates
+        ]
+
+    return static
+
+
+def chance(history: History) -> dict[str, float]:
+    """Values that a model without skill reaches, as found by the preflight."""
+    done = history.stages.get("preflight")
+    if done is None:
+        return {}
+    prefix = "chance."
+    return {
+        name.removeprefix(prefix): float(value)
+        for name, value in done.summary.items()
+        if name.startswith(prefix) and isinstance(value, (int, float))
+    }
+
+
+def rng_for(spec: Spec, stage: str, index: int) -> np.random.Generator:
+    """The generator of one proposal: a function of the seed, the stage and the trial's index."""
+    return np.random.default_rng([spec.seed, zlib.crc32(stage.encode()), index])
+
+
+def make_context(
+    spec: Spec,
+    history: History,
+    stage: str,
+    *,
+    static: Callable[[Sequence[Candidate]], Sequence[Mapping[str, float]]] | None = None,
+) -> Context:
+    """The context of a decision of the search, or of a stage with the search's ladder."""
+    ladder = spec.ladder()
+    return Context(
+        choices=spec.space.choices(),
+        objectives=spec.goals(),
+        history=history,
+        stage=stage,
+        ladder=ladder,
+        static=static or known_static(history),
+        forecast=forecaster(spec, history, ladder),
+        rng=rng_for(spec, stage, len(history.of_stage(stage))),
+        trials=spec.search.trials,
+        chance=chance(history),
+    )
+
+
+def seed_for(spec: Spec, stage: str, index: int) -> int:
+    """The training seed of a trial."""
+    return int(rng_for(spec, stage + ":seed", index).integers(2**31 - 1))
+
+

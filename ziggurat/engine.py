@@ -1,0 +1,300 @@
+"""The loop that turns plans into work: poll, journal, plan, start, wait.
+
+One `Engine` serves all stages of a run and owns the launcher. It decides nothing itself: what to do comes from
+`ziggurat.plan`, what has happened goes into the journal, and both are functions of the history.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ziggurat import plan
+from ziggurat.budget import cost_usd
+from ziggurat.contexts import make_context, reserve_usd
+from ziggurat.domain import Failure, FailureKind, Job, JobKind, Measurement
+from ziggurat.errors import ZigguratError
+from ziggurat.events import (
+    Body,
+    Decided,
+    Measured,
+    SegmentFinished,
+    SegmentPlanned,
+    SegmentStarted,
+    TrialProposed,
+    body_from_plain,
+)
+from ziggurat.launchers.pool import Pool
+from ziggurat.plan import Rules, Step
+from ziggurat.protocols import Progress
+from ziggurat.runs import Interrupted, Run
+from ziggurat.spec import MEASURED
+
+WAIT_S = 0.2
+TICK_S = 1.0
+Planner = Callable[["Engine", int], Step]
+Tick = Callable[[float], Sequence[Body]]
+
+
+@dataclass
+class Idle:
+    """How long workers had nothing to do, in worker seconds, while a stage was running."""
+
+    waited_s: float = 0.0
+    since: float = field(default_factory=time.monotonic)
+
+
+class Engine:
+    """Runs the segments of a run's stages."""
+
+    def __init__(self, run: Run, ticks: Sequence[Tick] = ()) -> None:
+        """Start the launcher; workers warm up while the caller goes on."""
+        self.run = run
+        self.ticks = list(ticks)
+        self.pool: Pool = run.spec.launcher.launch(run.folder, run.spec.search.workers)
+        self.exhausted = False
+        self.idle = Idle()
+        self._services: dict[str, Job] = {}
+        self._asked = 0
+        self._ticked = 0.0
+        self._settle_leftovers()
+
+    def _settle_leftovers(self) -> None:
+        """Take in what segments of an earlier controller have left; what they have not finished is preempted."""
+        history = self.run.history
+        for key, segment in list(history.open_segments.items()):
+            progress = self.pool.find(key)
+            if progress is None:
+                begun = segment.started_utc or segment.planned_utc
+                seconds = self.run.last_seen_utc - begun
+                failure = plan.lost("its controller ended before it did")
+                progress = Progress(True, max(0.0, seconds), failure=failure, retry=True)
+            self._record_end(segment.job, progress)
+
+    def context_rules(self, stage: str, *, reserve: bool) -> Rules:
+        """The limits of a stage as they are now."""
+        spec, history = self.run.spec, self.run.history
+        wanted = [o.metric for o in spec.goals() if o.metric in MEASURED]
+        price = spec.launcher.usd_per_hour
+        margin = cost_usd(spec.budget.stop_margin_s, price)
+        overrun = sum(
+            max(0.0, cost_usd(self.elapsed(key), price) + margin - s.forecast_usd)
+            for key, s in history.open_segments.items()
+        )
+        return Rules(
+            limit_usd=self.run.limit_usd,
+            reserve_usd=reserve_usd(spec, history) if reserve else 0.0,
+            retries=spec.search.retries,
+            max_failures=spec.search.max_failures,
+            device=spec.devices[0].name if wanted else None,
+            measured=tuple(wanted),
+            margin_usd=margin,
+            overrun_usd=overrun,
+            closed=self._closed(stage),
+        )
+
+    def _closed(self, stage: str) -> str:
+        hours = self.run.spec.budget.limit_hours
+        if hours is not None and time.time() - self.run.history.started_utc > hours * 3600:
+            return f"the run has taken longer than budget.limit_hours = {hours:g}"
+        stop = self.run.history.decision("budget")
+        if stop is not None and stop.facts.get("stage") == stage and stop.facts.get("limit_usd") == self.run.limit_usd:
+            return stop.reason
+        return ""
+
+    def elapsed(self, key: str) -> float:
+        """Worker seconds of an open segment so far."""
+        return self.pool.elapsed(key)
+
+    def drive(self, planner: Planner, stage: str, *, reserve: bool = False) -> Step:
+        """Run a stage's segments until its plan is done; returns the last step, which says why it is.
+
+        Raises:
+            Interrupted: Somebody asked the run to stop; running jobs were asked to checkpoint first.
+        """
+        self.idle = Idle()
+        try:
+            while True:
+                self.run.check_stop()
+                self._collect()
+                self._tick(stage, reserve=reserve)
+                free = self.pool.free(JobKind.TRAIN)
+                step = planner(self, free)
+                self._carry_out(step, stage)
+                self._count_idle()
+                if step.done and not self.run.history.open_segments and not self._services:
+                    return step
+                self.pool.wait(0.0 if step.bodies else WAIT_S)
+        except (Interrupted, KeyboardInterrupt):
+            self.interrupt()
+            raise
+
+    def _count_idle(self) -> None:
+        now = time.monotonic()
+        self.idle.waited_s += self.pool.free(JobKind.TRAIN) * (now - self.idle.since)
+        self.idle.since = now
+
+    def _carry_out(self, step: Step, stage: str) -> None:
+        self.run.record(step.bodies)
+        self.run.record(SegmentPlanned(job, f.seconds, f.usd) for job, f in step.jobs)
+        started: list[Body] = []
+        for job, _ in step.jobs:
+            found = self.pool.find(job.key)
+            handle = "found" if found is not None else self.pool.start(job)
+            started.append(SegmentStarted(job.key, job.trial, handle))
+        self.run.record(started)
+        if step.want:
+            self._ask(stage, step.want)
+
+    def _ask(self, stage: str, count: int) -> None:
+        self._asked += 1
+        key = f"service-propose-{self.run.history.length}-{self._asked}-{self.run.mark[-8:]}"
+        job = Job(key, JobKind.PROPOSE, stage, count=count)
+        self._services[key] = job
+        self.pool.start(job)
+
+    @property
+    def asking(self) -> bool:
+        """Whether a request for proposals is under way."""
+        return any(j.kind is JobKind.PROPOSE for j in self._services.values())
+
+    def _collect(self) -> None:
+        for key, segment in list(self.run.history.open_segments.items()):
+            progress = self.pool.poll(key)
+            self._record_rows(segment.job, progress)
+            if progress.done:
+                self._record_end(segment.job, progress)
+        for key, job in list(self._services.items()):
+            progress = self.pool.poll(key)
+            if progress.done:
+                del self._services[key]
+                self._take_proposals(job, progress)
+
+    def _record_rows(self, job: Job, progress: Progress) -> None:
+        self.run.record(Measured(job.key, job.trial, job.attempt, step, ms) for step, ms in progress.rows)
+
+    def _record_end(self, job: Job, progress: Progress) -> None:
+        bodies: list[Body] = []
+        if job.kind is not JobKind.TRAIN and progress.measurements:
+            bodies.append(Measured(job.key, job.trial, job.attempt, None, progress.measurements))
+        failure = progress.failure
+        if failure is None and job.kind is JobKind.TRAIN:
+            failure = self._missing(progress.measurements)
+        bodies.append(
+            SegmentFinished(
+                job=job.key,
+                trial=job.trial,
+                seconds=round(progress.seconds, 6),
+                cost_usd=self._price(job, progress.seconds),
+                failure=failure,
+                measurements=() if failure else progress.measurements,
+                checkpoint=progress.checkpoint,
+                retry=progress.retry,
+            )
+        )
+        self.run.record(bodies)
+
+    def _missing(self, found: Sequence[Measurement]) -> Failure | None:
+        names = {m.metric for m in found}
+        lacking = [o.metric for o in self.run.spec.goals() if o.metric not in names and o.metric not in MEASURED]
+        if not lacking:
+            return None
+        return Failure(FailureKind.NO_METRIC, f"the training reported no {lacking[0]}")
+
+    def _price(self, job: Job, seconds: float) -> float:
+        hour = self.run.spec.launcher.usd_per_hour
+        if job.kind is JobKind.PROFILE:
+            hour += next((d.usd_per_hour for d in self.run.spec.devices if d.name == job.device), 0.0)
+        return cost_usd(seconds, hour)
+
+    def _take_proposals(self, job: Job, progress: Progress) -> None:
+        if progress.failure is not None:
+            if progress.failure.kind is FailureKind.USER_ERROR:
+                raise ZigguratError(f"search.searcher: proposing failed ({progress.failure.text})")
+            return  # the service died; the plan asks again
+        bodies = [body_from_plain(p) for p in progress.payload]
+        self.exhausted = not bodies
+        if self.exhausted:
+            text = "the searcher has no further candidate within the limits"
+            bodies = [Decided("exhausted", "stop", seen=self.run.history.length, reason=text)]
+        self.run.record(b for b in bodies if isinstance(b, (TrialProposed, Decided)))
+
+    def _tick(self, stage: str, *, reserve: bool) -> None:
+        rules = self.context_rules(stage, reserve=reserve)
+        spec = self.run.spec
+        elapsed = {key: self.elapsed(key) for key in self.run.history.open_segments}
+        margin = spec.budget.stop_margin_s
+        for key in plan.overdue(self.run.history, elapsed, spec.launcher.usd_per_hour, rules, margin + WAIT_S):
+            if not self._closed(stage):
+                reason = f"a segment outran its forecast and the limit of {rules.limit_usd:.4g} USD was near"
+                facts: Mapping[str, Any] = {"stage": stage, "limit_usd": rules.limit_usd, "job": key}
+                seen = self.run.history.length
+                self.run.record([Decided("budget", "stop", seen=seen, reason=reason, facts=facts)])
+            self.pool.cancel(key, margin)
+        now = time.monotonic()
+        if now - self._ticked >= TICK_S:
+            self._ticked = now
+            for tick in self.ticks:
+                self.run.record(tick(time.time()))
+
+    def call(self, job: Job, timeout_s: float = 600.0) -> Any:  # noqa: ANN401 - plain JSON
+        """Have the service do a job that is no segment, and return its payload.
+
+        Raises:
+            ZigguratError: It failed or took too long.
+            Interrupted: Somebody asked the run to stop.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self.pool.free(job.kind):
+            self.run.check_stop()
+            if time.monotonic() > deadline:
+                raise ZigguratError(f"the service worker was not ready within {timeout_s:g} s; see {self.run.folder}/logs")
+            self.pool.wait(WAIT_S)
+        self.pool.start(job)
+        while True:
+            self.run.check_stop()
+            self.pool.wait(WAIT_S)
+            progress = self.pool.poll(job.key)
+            if progress.done:
+                break
+            if time.monotonic() > deadline:
+                self.pool.cancel(job.key, 0.0)
+                raise ZigguratError(f"{job.kind.value} took longer than {timeout_s:g} s")
+        if progress.failure is not None:
+            raise ZigguratError(progress.failure.text)
+        return progress.payload
+
+    def interrupt(self) -> None:
+        """Ask all running jobs to checkpoint, wait for them within the grace, and journal their ends."""
+        grace = self.run.spec.launcher.grace_s
+        for key in self.run.history.open_segments:
+            self.pool.cancel(key, grace)
+        deadline = time.monotonic() + grace + 2.0
+        while self.run.history.open_segments and time.monotonic() < deadline:
+            self.pool.wait(WAIT_S)
+            self._collect()
+
+    def close(self) -> None:
+        """End the workers."""
+        self.pool.close()
+
+
+def search_planner(run: Run) -> Planner:
+    """The plan of the search stage."""
+
+    def planner(engine: Engine, free: int) -> Step:
+        return plan.next_jobs(
+            make_context(run.spec, run.history, "search"),
+            free,
+            searcher=run.spec.search.searcher,
+            stopper=run.spec.search.stopper,
+            rules=engine.context_rules("search", reserve=True),
+            service_free=engine.pool.free(JobKind.PROPOSE) > 0,
+            asking=engine.asking,
+            exhausted=engine.exhausted,
+        )
+
+    return planner
+

@@ -1,0 +1,75 @@
+"""What a run is expected to take, stage by stage, before it starts and while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ziggurat.budget import cost_usd
+from ziggurat.contexts import Rates, units
+from ziggurat.history import History
+from ziggurat.spec import Spec
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """Expected effort of one stage.
+
+    Attributes:
+        stage: Its name.
+        segments: Expected number of segments.
+        seconds: Worker seconds.
+        usd: Cost.
+        wall_s: Wall-clock seconds with all workers busy.
+    """
+
+    stage: str
+    segments: float
+    seconds: float
+    usd: float
+    wall_s: float
+
+
+def survivors(spec: Spec) -> list[float]:
+    """Expected number of trials that train towards each rung."""
+    stopper = spec.search.stopper
+    factor = float(getattr(stopper, "reduction_factor", 1.0))
+    grace = int(getattr(stopper, "grace", 0))
+    counts: list[float] = []
+    left = float(spec.search.trials)
+    for rung in range(len(spec.fidelities)):
+        counts.append(left)
+        if rung >= grace:
+            left = max(1.0, left / factor)
+    return counts
+
+
+def estimate(spec: Spec, history: History) -> list[StageForecast]:
+    """Forecast of all stages that cost money, at the rates known so far."""
+    rate = Rates(history).typical()
+    ladder = spec.ladder()
+    rows: list[tuple[str, float, float]] = []
+    if spec.validation.enabled:
+        v = spec.validation
+        probe = (v.epochs or ladder[0].epochs) * v.subset
+        work = v.candidates * v.seeds * probe
+        if v.proxy and len(ladder) > 1:
+            work += v.candidates * sum(units(ladder, r - 1, r) for r in range(len(ladder)))
+        rows.append(("validate", v.candidates * (v.seeds + len(ladder)), work))
+    counts = survivors(spec)
+    work = sum(n * units(ladder, r - 1, r) for r, n in enumerate(counts))
+    rows.append(("search", sum(counts), work))
+    if spec.retrain.enabled:
+        models = spec.retrain.k * spec.retrain.seeds
+        rows.append(("retrain", models * len(spec.retrain.ladder()), models * spec.retrain.epochs))
+    price = spec.launcher.usd_per_hour
+    return [
+        StageForecast(stage, segments, w * rate, cost_usd(w * rate, price), w * rate / spec.search.workers)
+        for stage, segments, w in rows
+    ]
+
+
+def naive_usd(spec: Spec, history: History) -> float:
+    """What training every trial to the top rung would cost."""
+    ladder = spec.ladder()
+    work = spec.search.trials * sum(units(ladder, r - 1, r) for r in range(len(ladder)))
+    return cost_usd(work * Rates(history).typical(), spec.launcher.usd_per_hour)

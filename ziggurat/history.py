@@ -1,0 +1,300 @@
+"""The state of a run: the fold of its events, and the questions one asks of it.
+
+`History.apply` is the only place where a trial changes. Everything else reads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from ziggurat.domain import (
+    FailureKind,
+    Job,
+    JobKind,
+    Measurement,
+    Objective,
+    RunStatus,
+    Trial,
+    TrialStatus,
+)
+from ziggurat.events import (
+    Alert,
+    Amended,
+    Decided,
+    Event,
+    Measured,
+    RunFinished,
+    RunStarted,
+    SegmentFinished,
+    SegmentPlanned,
+    SegmentStarted,
+    StageFinished,
+    StageStarted,
+    TrialEnded,
+    TrialProposed,
+)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A job with its forecast and its end, if it has one."""
+
+    job: Job
+    planned_utc: float
+    forecast_s: float
+    forecast_usd: float
+    started_utc: float | None = None
+    handle: str | None = None
+    finished_utc: float | None = None
+    end: SegmentFinished | None = None
+
+
+@dataclass
+class History:
+    """Everything that has happened in a run.
+
+    Attributes:
+        trials: By number.
+        segments: By job key, in the order of planning.
+        curves: For each trial, (step, measurements) in the order of arrival.
+        decisions: All decisions, oldest first.
+        stages: Stages that have begun, with their end if they have one, in order.
+        alerts: Raised alerts by key.
+        amendments: Changes of settings, oldest first.
+        status: Status of the run.
+        length: Number of events folded.
+        open_segments: Segments that are planned or running.
+        tries: How often each segment has been planned, by job key without its last part.
+    """
+
+    trials: dict[int, Trial] = field(default_factory=dict)
+    segments: dict[str, Segment] = field(default_factory=dict)
+    curves: dict[int, list[tuple[int, tuple[Measurement, ...]]]] = field(default_factory=dict)
+    decisions: list[Decided] = field(default_factory=list)
+    stages: dict[str, StageFinished | None] = field(default_factory=dict)
+    stage_times: dict[str, tuple[float, float | None]] = field(default_factory=dict)
+    alerts: dict[str, Alert] = field(default_factory=dict)
+    amendments: list[Amended] = field(default_factory=list)
+    status: RunStatus = RunStatus.RUNNING
+    run_id: str = ""
+    started_utc: float = 0.0
+    last_utc: float = 0.0
+    length: int = 0
+    open_segments: dict[str, Segment] = field(default_factory=dict)
+    spent_usd: float = 0.0
+    tries: dict[str, int] = field(default_factory=dict)
+
+    def apply(self, event: Event) -> None:
+        """Take one more event into account."""
+        body = event.body
+        self.length = event.seq + 1
+        self.last_utc = max(self.last_utc, event.utc)
+        match body:
+            case RunStarted():
+                self.run_id = event.run_id
+                self.started_utc = self.started_utc or event.utc
+                self.status = RunStatus.RUNNING
+            case StageStarted():
+                self.stages.setdefault(body.stage, None)
+                begun = self.stage_times.get(body.stage, (event.utc, None))[0]
+                self.stage_times[body.stage] = (begun, None)
+            case StageFinished():
+                self.stages[body.stage] = body
+                begun = self.stage_times.get(body.stage, (event.utc, None))[0]
+                self.stage_times[body.stage] = (begun, event.utc)
+            case TrialProposed():
+                self._propose(body)
+            case SegmentPlanned():
+                self._plan(body, event.utc)
+            case SegmentStarted():
+                self._start(body, event.utc)
+            case Measured():
+                if body.step is not None:
+                    self.curves.setdefault(body.trial, []).append((body.step, body.measurements))
+            case SegmentFinished():
+                self._finish(body, event.utc)
+            case TrialEnded():
+                self._change(
+                    body.trial,
+                    status=body.status,
+                    note=body.reason or self.trials[body.trial].note,
+                    failure=body.failure or self.trials[body.trial].failure,
+                )
+            case Decided():
+                self._decide(body)
+            case Alert():
+                self.alerts[body.key] = body
+            case Amended():
+                self.amendments.append(body)
+            case RunFinished():
+                self.status = body.status
+
+    def _change(self, number: int, **changes: object) -> None:
+        self.trials[number] = replace(self.trials[number], **changes)  # type: ignore[arg-type]
+
+    def _propose(self, body: TrialProposed) -> None:
+        self.trials[body.trial] = Trial(
+            number=body.trial,
+            index=body.index,
+            stage=body.stage,
+            candidate=body.candidate,
+            seed=body.seed,
+            ladder=body.ladder,
+            recipe=body.recipe,
+            parent=body.parent,
+            static={m.metric: m for m in body.static},
+            note=body.origin,
+        )
+
+    def _plan(self, body: SegmentPlanned, utc: float) -> None:
+        segment = Segment(body.job, utc, body.forecast_s, body.forecast_usd)
+        self.segments[body.job.key] = self.open_segments[body.job.key] = segment
+        name = body.job.key.rsplit("-", 1)[0]
+        self.tries[name] = self.tries.get(name, 0) + 1
+        if body.job.trial in self.trials:
+            self._change(body.job.trial, status=TrialStatus.RUNNING, job=body.job.key)
+
+    def _start(self, body: SegmentStarted, utc: float) -> None:
+        segment = replace(self.segments[body.job], started_utc=utc, handle=body.handle)
+        self.segments[body.job] = segment
+        if body.job in self.open_segments:
+            self.open_segments[body.job] = segment
+
+    def _finish(self, body: SegmentFinished, utc: float) -> None:
+        segment = replace(self.segments[body.job], end=body, finished_utc=utc)
+        self.segments[body.job] = segment
+        self.open_segments.pop(body.job, None)
+        self.spent_usd += body.cost_usd
+        trial = self.trials.get(body.trial)
+        if trial is None:
+            return
+        trial = replace(
+            trial,
+            job=None,
+            cost_usd=trial.cost_usd + body.cost_usd,
+            seconds=trial.seconds + body.seconds,
+        )
+        self.trials[body.trial] = trial
+        if body.failure is not None:
+            self._fail(trial, segment, body)
+        else:
+            self._succeed(trial, segment.job, body)
+
+    def _fail(self, trial: Trial, segment: Segment, body: SegmentFinished) -> None:
+        """A failed segment puts its trial back to where it stood; the plan decides what follows."""
+        training = segment.job.kind is JobKind.TRAIN
+        back = TrialStatus.READY if trial.rung >= 0 and training else TrialStatus.WAITING
+        if trial.rung >= 0 and not training:
+            back = TrialStatus.COMPLETED
+        self._change(
+            trial.number,
+            status=back,
+            attempt=trial.attempt + (0 if body.retry else 1),
+            failure=body.failure,
+            checkpoint=body.checkpoint or trial.checkpoint,
+        )
+
+    def _succeed(self, trial: Trial, job: Job, body: SegmentFinished) -> None:
+        found = {m.metric: m for m in body.measurements}
+        if job.kind is JobKind.TRAIN:
+            static = {name: m for name, m in found.items() if m.step is None}
+            learned = {name: m for name, m in found.items() if m.step is not None}
+            at_top = job.to_rung >= trial.top_rung
+            self._change(
+                trial.number,
+                status=TrialStatus.COMPLETED if at_top else TrialStatus.UNDECIDED,
+                rung=job.to_rung,
+                results={**trial.results, job.to_rung: learned},
+                static={**trial.static, **static},
+                checkpoint=body.checkpoint,
+                attempt=0,
+                failure=None,
+            )
+            return
+        before = TrialStatus.COMPLETED if trial.rung >= trial.top_rung else TrialStatus.WAITING
+        self._change(
+            trial.number, status=before, static={**trial.static, **found}, attempt=0, failure=None
+        )
+
+    def _decide(self, body: Decided) -> None:
+        self.decisions.append(body)
+        if body.kind != "stopper" or body.trial is None:
+            return
+        status = {
+            "continue": TrialStatus.READY,
+            "pause": TrialStatus.PAUSED,
+            "stop": TrialStatus.STOPPED,
+        }[body.verdict]
+        self._change(body.trial, status=status, note=body.reason)
+
+    def copy(self) -> History:
+        """A copy that can be folded further without touching this one."""
+        return replace(
+            self,
+            trials=dict(self.trials),
+            segments=dict(self.segments),
+            decisions=list(self.decisions),
+            stages=dict(self.stages),
+            alerts=dict(self.alerts),
+            open_segments=dict(self.open_segments),
+            tries=dict(self.tries),
+        )
+
+    def of_stage(self, stage: str) -> list[Trial]:
+        """Trials of a stage in the order of their index."""
+        return sorted((t for t in self.trials.values() if t.stage == stage), key=lambda t: t.index)
+
+    def at_rung(self, stage: str, rung: int) -> list[Trial]:
+        """Trials of a stage that have a result at a rung, in the order of their index."""
+        return [t for t in self.of_stage(stage) if rung in t.results]
+
+    def with_status(self, stage: str, *statuses: TrialStatus) -> list[Trial]:
+        """Trials of a stage in one of some states, in the order of their index."""
+        return [t for t in self.of_stage(stage) if t.status in statuses]
+
+    def finished(self, stage: str) -> bool:
+        """Whether a stage has ended."""
+        return self.stages.get(stage) is not None
+
+    def successes(self, kind: JobKind, stage: str | None = None) -> list[Segment]:
+        """Segments of a kind that ended with a result, in the order of planning."""
+        return [
+            s
+            for s in self.segments.values()
+            if s.end is not None
+            and s.end.failure is None
+            and s.job.kind is kind
+            and (stage is None or s.job.stage == stage)
+        ]
+
+    def decision(self, kind: str) -> Decided | None:
+        """The latest decision of a kind."""
+        return next((d for d in reversed(self.decisions) if d.kind == kind), None)
+
+    def blameless(self, trial: Trial) -> bool:
+        """Whether a trial ended for a reason that says nothing about its candidate."""
+        return trial.failure is not None and trial.failure.kind in {
+            FailureKind.PREEMPTED,
+            FailureKind.LOST,
+        }
+
+
+def fold(events: Iterable[Event]) -> History:
+    """The history of some events."""
+    history = History()
+    for event in events:
+        history.apply(event)
+    return history
+
+
+def eligible(history: History, objectives: tuple[Objective, ...]) -> list[Trial]:
+    """Search trials at their top rung with all objectives known and all limits kept: a front's material."""
+    return [
+        t
+        for t in history.with_status("search", TrialStatus.COMPLETED)
+        if t.rung == t.top_rung
+        and not any(o.breaks_limit(t.value(o.metric)) for o in objectives)
+        and not any(math.isnan(v) for v in t.losses(objectives))
+    ]

@@ -1,0 +1,214 @@
+"""What the preflight finds out about data, space, trainer, devices and limits, inside a worker.
+
+Every finding is a check with a name, a verdict, what was found and what to do about it. Nothing is trained beyond a
+few batches.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ziggurat import choices
+from ziggurat.contexts import rng_for
+from ziggurat.domain import Candidate
+from ziggurat.errors import ZigguratError
+from ziggurat.events import to_plain
+from ziggurat.spec import MEASURED, STATIC
+
+if TYPE_CHECKING:
+    from ziggurat.jobs import Desk
+
+SAMPLES = 1000
+BUILDS = 12
+TIMED = 5
+MEASURED_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the preflight; `ok` is None for what is only a warning."""
+
+    name: str
+    ok: bool | None
+    text: str
+    cure: str = ""
+
+
+@dataclass
+class Findings:
+    """Everything an inspection found."""
+
+    checks: list[Check] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    probes: list[Any] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str, cure: str = "") -> Iterator[None]:
+        """Turn an error of a block into a failed check."""
+        try:
+            yield
+        except ZigguratError as error:
+            self.checks.append(Check(name, ok=False, text=str(error), cure=cure))
+        except Exception as error:  # noqa: BLE001 - a failed check is a value
+            print(f"inspection of {name}: {error!r}", file=sys.stderr, flush=True)
+            text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            self.checks.append(Check(name, ok=False, text=text, cure=cure))
+
+    def good(self, name: str, text: str) -> None:
+        """Add a passed check."""
+        self.checks.append(Check(name, ok=True, text=text))
+
+    @property
+    def failed(self) -> bool:
+        """Whether a check has failed."""
+        return any(c.ok is False for c in self.checks)
+
+
+def inspect(desk: Desk, probes: int) -> dict[str, Any]:
+    """Inspect everything and return checks, facts and feasible candidates for probing as plain JSON."""
+    found = Findings()
+    with found.step("data", "see the keys under data: and `ziggurat schema`"):
+        _data(desk, found)
+    if not found.failed:
+        with found.step("space"):
+            _space(desk, found)
+    with found.step("trainer"):
+        desk.spec.search.trainer.check()
+        if desk.spec.retrain.trainer is not None:
+            desk.spec.retrain.trainer.check()
+        found.good("trainer", "optimiser and schedule are known")
+    with found.step("devices"):
+        for device in desk.spec.devices:
+            device.check()
+        found.good("devices", ", ".join(f"{d.name} is present" for d in desk.spec.devices))
+    if not found.failed:
+        with found.step("limits"):
+            _limits(desk, found, probes)
+    return {
+        "checks": [asdict(c) for c in found.checks],
+        "facts": found.facts,
+        "probes": found.probes,
+    }
+
+
+def _data(desk: Desk, found: Findings) -> None:
+    from ziggurat.datasets import chance
+
+    data = desk.data
+    found.facts |= {
+        "classes": data.signature.classes,
+        "train": len(data.train_y),
+        "validation": len(data.validation_y),
+        "fingerprint": desk.spec.data.fingerprint(),
+    }
+    found.facts |= {f"chance.{name}": value for name, value in chance(data).items()}
+    shape = "x".join(str(n) for n in data.signature.shape)
+    found.good(
+        "data",
+        f"{len(data.train_y)} training and {len(data.validation_y)} validation examples of shape {shape}, "
+        f"{data.signature.classes} classes, test part sealed",
+    )
+
+
+def _space(desk: Desk, found: Findings) -> None:
+    """Build some candidates and push a batch through them, forward and backward."""
+    desk.spec.space.check(desk.signature)
+    rng = rng_for(desk.spec, "preflight", 0)
+    declared = desk.spec.space.choices()
+    errors: list[str] = []
+    seconds: list[float] = []
+    for index in range(BUILDS):
+        candidate = choices.sample(declared, rng)
+        try:
+            seconds.append(_epoch_seconds(desk, candidate, timed=index < TIMED))
+        except Exception as error:  # noqa: BLE001 - counted and shown
+            errors.append(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    if len(errors) > BUILDS // 2:
+        raise ZigguratError(f"space: {len(errors)} of {BUILDS} sampled candidates fail, the last with {errors[-1]}")
+    found.facts["epoch_s"] = float(np.max(seconds))
+    text = f"{BUILDS - len(errors)} of {BUILDS} sampled candidates can be built and trained"
+    verdict = True if not errors else None
+    found.checks.append(Check("space", verdict, text + (f"; {errors[-1]}" if errors else "")))
+
+
+def _epoch_seconds(desk: Desk, candidate: Candidate, *, timed: bool) -> float:
+    """Seconds of an epoch on the whole training part, from a few batches."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    data = desk.data
+    size = candidate.choices.get("batch_size", 64)
+    batch = min(int(size) if isinstance(size, (int, float)) else 64, len(data.train_y))
+    model = desk.build(candidate, 0).train()
+    x, y = data.train_x[:batch], data.train_y[:batch]
+    best = float("inf")
+    for _ in range(4 if timed else 1):
+        began = time.perf_counter()
+        loss = cross_entropy(model(x), y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        best = min(best, time.perf_counter() - began)
+    if not bool(torch.isfinite(loss)):
+        raise ZigguratError("the loss of the first batch is not finite")
+    # optimiser, metrics and the trainer's own work are about as much again for small models
+    return 2.0 * best * max(1.0, len(data.train_y) / batch) + 0.02
+
+
+def _limits(desk: Desk, found: Findings, probes: int) -> None:
+    """Find candidates within the limits on static metrics; fail if none of many is."""
+    limited = [o for o in desk.spec.goals() if o.limit is not None]
+    static = [o for o in limited if o.metric in STATIC]
+    measured = [o for o in limited if o.metric in MEASURED]
+    rng = rng_for(desk.spec, "preflight", 1)
+    declared = desk.spec.space.choices()
+    wanted = SAMPLES if static or measured else 4 * probes
+    pool = {c.key: c for c in (choices.sample(declared, rng) for _ in range(wanted))}
+    fits = list(pool.values())
+    for o in static:
+        values = [next((m.value for m in desk.static(c) if m.metric == o.metric), float("nan")) for c in fits]
+        kept = [c for c, v in zip(fits, values, strict=True) if not o.breaks_limit(v)]
+        if not kept:
+            raise ZigguratError(
+                f"objectives: none of {SAMPLES} sampled candidates keeps the limit {o.metric} {o.limit:.6g} "
+                f"(they range from {np.nanmin(values):.6g} to {np.nanmax(values):.6g}); "
+                "raise the limit or widen the space"
+            )
+        fits = kept
+    for o in measured:
+        _measured_limit(desk, o.metric, o.breaks_limit, o.limit or 0.0, fits)
+    if limited:
+        share = len(fits) / max(1, len(pool))
+        found.facts["feasible_share"] = share
+        found.good("limits", f"{share:.0%} of {len(pool)} sampled candidates keep the limits that need no training")
+    found.probes = [{"candidate": to_plain(c), "static": to_plain(desk.static(c))} for c in fits[:probes]]
+
+
+def _measured_limit(
+    desk: Desk, metric: str, breaks: Callable[[float], bool], limit: float, fits: list[Candidate]
+) -> None:
+    """Measure the candidates with the fewest FLOPs; fail if even these break the limit."""
+    import torch
+
+    def flops(candidate: Candidate) -> float:
+        return next((m.value for m in desk.static(candidate) if m.metric == "flops"), float("inf"))
+
+    device = desk.spec.devices[0]
+    best = float("inf")
+    for candidate in sorted(fits, key=flops)[:MEASURED_SAMPLES]:
+        example = torch.zeros(1, *desk.signature.shape)
+        measurements = device.profile(desk.build(candidate, 0), example)
+        value = next((m.value for m in measurements if m.metric == metric), float("nan"))
+        best = min(best, value)
+        if not breaks(value):
+            return
+    raise ZigguratError(
+        f"objectives: none of {SAMPLES} sampled candidates keeps the limit {metric} {limit:.6g} "
+        f"(the {MEASURED_SAMPLES} with the fewest FLOPs were measured, the best at {best:.6g}); "
+        "raise the limit or widen the space"
+    )

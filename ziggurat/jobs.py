@@ -1,0 +1,260 @@
+"""What a worker does for each kind of job, with what it keeps warm between jobs.
+
+The sealed test part is loaded for an evaluation only and not kept.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ziggurat import spec as specs
+from ziggurat.contexts import make_context, seed_for
+from ziggurat.domain import Candidate, Fidelity, Job, JobKind, Measurement, Proposal, Recipe
+from ziggurat.errors import SpecError
+from ziggurat.events import Event, TrialProposed, to_plain
+from ziggurat.history import History
+from ziggurat.journal import read_events
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ziggurat.protocols import Data, Signature
+    from ziggurat.trainers import AnyTrainer
+
+Row = Callable[[int, Sequence[Measurement]], None]
+Stopped = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job that did not fail leaves."""
+
+    measurements: tuple[Measurement, ...] = ()
+    checkpoint: str | None = None
+    payload: Any = None
+
+
+class Desk:
+    """A worker's desk: the spec, the data, and caches that can be rebuilt at any time."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """Sit down at a run directory."""
+        self.folder = folder
+        self.service = name == "service"
+        self.history = History()
+        self._offset = 0
+        self._static: dict[str, tuple[Measurement, ...]] = {}
+
+    @cached_property
+    def spec(self) -> specs.Spec:
+        """The run's spec; its variables come from this process's environment."""
+        return specs.read(self.folder / "spec.yaml")[0]
+
+    @cached_property
+    def data(self) -> Data:
+        """Training and validation part."""
+        return self.spec.data.load()
+
+    @cached_property
+    def signature(self) -> Signature:
+        """Shape of the dataset."""
+        return self.spec.data.signature()
+
+    def warm(self) -> None:
+        """Import and load what every job needs; errors wait for the job they belong to."""
+        import torch
+
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning|torch|ax|botorch|linear_operator")
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        if self.service:
+            return
+        try:
+            self.spec.space.check(self.signature)
+            self._dummy_fit()
+        except Exception as error:  # noqa: BLE001 - it is raised again by the first job
+            print(f"warm-up: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+    def _dummy_fit(self) -> None:
+        """One short training on a few examples, so that the first real one starts warm."""
+        import tempfile
+
+        from ziggurat.choices import sample
+        from ziggurat.contexts import rng_for
+
+        candidate = sample(self.spec.space.choices(), rng_for(self.spec, "warm", 0))
+        few = self.data.train_x[:64], self.data.train_y[:64]
+        data = replace(self.data, train_x=few[0], train_y=few[1])
+        ladder = (Fidelity(1),)
+        job = Job("warm", JobKind.TRAIN, "warm", candidate=candidate, ladder=ladder, to_rung=0)
+        with tempfile.TemporaryDirectory() as folder:
+            self._trainer(job).train(self.build(candidate, 0), job, data, lambda _: None, Path(folder), None)
+
+    def build(self, candidate: Candidate, seed: int) -> nn.Module:
+        """An untrained model, initialised from a seed."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.spec.space.build(candidate, self.signature)
+
+    def _trainer(self, job: Job) -> AnyTrainer:
+        full = self.spec.retrain.trainer
+        return full if job.recipe is Recipe.RETRAIN and full is not None else self.spec.search.trainer
+
+    def do(self, job: Job, row: Row, stopped: Stopped) -> Outcome:
+        """Do a job."""
+        match job.kind:
+            case JobKind.TRAIN:
+                return self.train(job, row, stopped)
+            case JobKind.EVALUATE:
+                return self.evaluate(job)
+            case JobKind.PROFILE:
+                return self.profile(job)
+            case JobKind.PROPOSE:
+                return Outcome(payload=self.propose(job))
+            case JobKind.INSPECT:
+                from ziggurat.inspection import inspect
+
+                return Outcome(payload=inspect(self, job.count))
+            case JobKind.PUBLISH:
+                return self.publish(job)
+
+    def train(self, job: Job, row: Row, stopped: Stopped) -> Outcome:
+        """Train from one rung to the next."""
+        from ziggurat.datasets import subset
+        from ziggurat.trainers import StopTraining
+
+        candidate = _candidate(job)
+
+        def report(measurements: Sequence[Measurement]) -> None:
+            if measurements:
+                row(measurements[0].step or 0, measurements)
+            if stopped():
+                raise StopTraining
+
+        home = self.folder / "trials" / f"{job.trial:05d}"
+        home.mkdir(parents=True, exist_ok=True)
+        data = subset(self.data, job.ladder[job.to_rung].data_fraction)
+        resume = self.folder / job.checkpoint if job.checkpoint else None
+        model = self.build(candidate, job.seed)
+        try:
+            trained = self._trainer(job).train(model, job, data, report, home, resume)
+        except StopTraining as error:
+            if error.checkpoint is not None:
+                error.checkpoint = str(Path(error.checkpoint).relative_to(self.folder))
+            raise
+        checkpoint = str(trained.checkpoint.relative_to(self.folder))
+        return Outcome(self._with_static(candidate, trained.measurements), checkpoint)
+
+    def _with_static(self, candidate: Candidate, found: tuple[Measurement, ...]) -> tuple[Measurement, ...]:
+        names = {m.metric for m in found}
+        return found + tuple(m for m in self.static(candidate) if m.metric not in names)
+
+    def evaluate(self, job: Job) -> Outcome:
+        """Evaluate a trained model on the sealed test part."""
+        x, y = self.spec.data.load_test()
+        path = self.folder / (job.checkpoint or "")
+        model = self.build(_candidate(job), job.seed)
+        return Outcome(self._trainer(job).evaluate(model, path, x, y))
+
+    def profile(self, job: Job) -> Outcome:
+        """Measure a model on one of the spec's devices."""
+        import torch
+
+        device = next(d for d in self.spec.devices if d.name == job.device)
+        model = self.build(_candidate(job), job.seed)
+        found = tuple(device.profile(model, torch.zeros(1, *self.signature.shape)))
+        if device is not self.spec.devices[0]:
+            found = tuple(replace(m, metric=f"{m.metric}@{device.name}") for m in found)
+        return Outcome(self._with_static(_candidate(job), found))
+
+    def static(self, candidate: Candidate) -> tuple[Measurement, ...]:
+        """Parameters, FLOPs and size of a candidate; nothing if it cannot be built."""
+        from ziggurat.profilers.static import static_metrics
+
+        if candidate.key not in self._static:
+            shape = self.signature.shape
+
+            def build() -> nn.Module:
+                return self.spec.space.build(candidate, self.signature)
+
+            try:
+                self._static[candidate.key] = static_metrics(build, shape)
+            except Exception as error:  # noqa: BLE001 - the user's builder; its trial fails with the reason
+                print(f"candidate {candidate.key} cannot be built: {error}", file=sys.stderr, flush=True)
+                self._static[candidate.key] = ()
+        return self._static[candidate.key]
+
+    def propose(self, job: Job) -> list[dict[str, Any]]:
+        """Ask the searcher for candidates, on the journal as it is now."""
+        self._catch_up()
+        history = self.history.copy()
+        seen = history.length
+        searcher = self.spec.search.searcher
+
+        def static(candidates: Sequence[Candidate]) -> list[Mapping[str, float]]:
+            return [{m.metric: m.value for m in self.static(c)} for c in candidates]
+
+        batch = getattr(searcher, "propose_batch", None)
+        found: list[dict[str, Any]] = []
+        while len(found) < job.count:
+            context = make_context(self.spec, history, job.stage, static=static)
+            wanted = job.count - len(found)
+            proposals: list[Proposal | None] = (
+                list(batch(context, wanted)) if batch else [searcher.propose(context)]
+            )
+            if not proposals or proposals[0] is None:
+                break
+            for proposal in proposals:
+                if proposal is None:
+                    break
+                body = self._trial(proposal, history, job.stage, seen)
+                history.apply(Event(history.length, history.last_utc, history.run_id, body))
+                found.append(to_plain(body))
+        return found
+
+    def _trial(self, proposal: Proposal, history: History, stage: str, seen: int) -> TrialProposed:
+        index = len(history.of_stage(stage))
+        return TrialProposed(
+            trial=max(history.trials, default=-1) + 1,
+            index=index,
+            stage=stage,
+            candidate=proposal.candidate,
+            seed=seed_for(self.spec, stage, index),
+            ladder=self.spec.ladder(),
+            static=proposal.static or self.static(proposal.candidate),
+            parent=proposal.parent,
+            origin=proposal.origin,
+            seen=seen,
+        )
+
+    def _catch_up(self) -> None:
+        for event, end in read_events(self.folder / "journal.jsonl", self._offset, self.history.length):
+            self.history.apply(event)
+            self._offset = end
+
+    def publish(self, job: Job) -> Outcome:
+        """Log and register the best model with the tracking server."""
+        import torch
+
+        from ziggurat.listeners import publish_model
+
+        model = self.build(_candidate(job), job.seed)
+        self._trainer(job).load_weights(model, self.folder / (job.checkpoint or ""))
+        example = torch.zeros(1, *self.signature.shape)
+        return Outcome(payload=publish_model(self.spec.tracking, self.spec.name, self.folder, job, model, example))
+
+
+def _candidate(job: Job) -> Candidate:
+    if job.candidate is None:
+        raise SpecError(f"job {job.key} has no candidate")
+    return job.candidate

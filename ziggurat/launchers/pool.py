@@ -1,0 +1,240 @@
+"""A pool of warm workers: who runs what, who is late, who died, and of what.
+
+`workers` processes train and evaluate; one more, the service, proposes, profiles and inspects. Jobs go in as JSON
+lines on standard input; signs of life and numbers come out as JSON lines on standard output; a result is a file
+written whole by the worker, so it is there even if the line about it, or the controller, was lost.
+While an exclusive job runs, all other workers are stopped by a signal, and the time does not count for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import selectors
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from ziggurat.domain import Failure, FailureKind, Job, JobKind
+from ziggurat.errors import ZigguratError
+from ziggurat.events import job_to_json, measurements_from_plain
+from ziggurat.launchers.local import Local
+from ziggurat.launchers.process import WorkerProcess, kernel_kills
+from ziggurat.protocols import Progress
+
+TRAINING = frozenset({JobKind.TRAIN, JobKind.EVALUATE})
+SERVICE = "service"
+MEMORY_CHECK_S = 0.25
+STARTS_IN_VAIN = 3
+
+
+def result_path(folder: Path, key: str) -> Path:
+    """Where a job leaves its result."""
+    return folder / "trials" / key.partition("-")[0] / f"{key}.json"
+
+
+class Pool:
+    """The local launcher."""
+
+    def __init__(self, settings: Local, folder: Path, workers: int) -> None:
+        """Start the workers; they become ready while the caller goes on."""
+        self.settings = settings
+        self.folder = folder
+        self._selector = selectors.DefaultSelector()
+        self._closed = False
+        self._checked = 0.0
+        self._ended: dict[str, Progress] = {}
+        self._rows: dict[str, list[tuple[int, Any]]] = {}
+        (folder / "logs").mkdir(exist_ok=True)
+        self.service = self._spawn(SERVICE)
+        self.workers = [self._spawn(f"worker-{i}") for i in range(workers)]
+
+    def _spawn(self, name: str) -> WorkerProcess:
+        worker = WorkerProcess(name, self.folder, self.settings.threads)
+        self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
+        return worker
+
+    def _all(self) -> list[WorkerProcess]:
+        return [self.service, *self.workers]
+
+    def _group(self, kind: JobKind) -> list[WorkerProcess]:
+        return self.workers if kind in TRAINING else [self.service]
+
+    def plan(self, job: Job) -> str:
+        """The command line of a worker and the line it would be given."""
+        command = " ".join(WorkerProcess.command(self.folder, "worker-0"))
+        return f"{command} < {job_to_json(job)}"
+
+    def free(self, kind: JobKind) -> int:
+        """Ready workers without a job; none while an exclusive job runs."""
+        if self.service.job is not None and self.service.job.exclusive:
+            return 0
+        return sum(w.ready and w.job is None for w in self._group(kind))
+
+    def start(self, job: Job) -> str:
+        """Give a job to an idle worker."""
+        worker = next(w for w in self._group(job.kind) if w.ready and w.job is None)
+        path = result_path(self.folder, job.key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if job.exclusive:
+            for other in self._all():
+                if other is not worker:
+                    other.pause()
+        self._rows[job.key] = []
+        worker.give(job, job.time_limit_s or self.settings.time_limit_s)
+        return f"local:{worker.pid}"
+
+    def find(self, key: str) -> Progress | None:
+        """The result file of a job, whoever started it."""
+        return self._read(key, seconds=None)
+
+    def poll(self, key: str) -> Progress:
+        """Where a job stands, with the numbers since the last poll."""
+        rows = tuple((step, measurements_from_plain(m)) for step, m in self._rows.get(key, []))
+        self._rows[key] = []
+        if key in self._ended:
+            progress = self._ended.pop(key)
+            del self._rows[key]
+            return Progress(
+                done=True,
+                seconds=progress.seconds,
+                rows=rows,
+                measurements=progress.measurements,
+                checkpoint=progress.checkpoint,
+                failure=progress.failure,
+                retry=progress.retry,
+                payload=progress.payload,
+            )
+        return Progress(done=False, seconds=self.elapsed(key), rows=rows)
+
+    def elapsed(self, key: str) -> float:
+        """Worker seconds of a job so far; 0 if it does not run here."""
+        worker = next((w for w in self._all() if w.job is not None and w.job.key == key), None)
+        return worker.seconds() if worker else 0.0
+
+    def cancel(self, key: str, grace_s: float) -> None:
+        """Ask the worker of a job to stop, and end it when the grace is over."""
+        for worker in self._all():
+            if worker.job is not None and worker.job.key == key:
+                worker.ask_to_stop(grace_s)
+
+    def wait(self, seconds: float) -> None:
+        """Read what workers have said, look after those that are late or dead, and return."""
+        waiting = 0.0 if self._ended else max(0.0, min(seconds, MEMORY_CHECK_S))
+        for key, _ in self._selector.select(waiting):
+            worker: WorkerProcess = key.data
+            for message in worker.read():
+                self._hear(worker, message)
+        for worker in self._all():
+            self._look_after(worker)
+
+    def _hear(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
+        match message.get("is"):
+            case "row" if message.get("key") in self._rows:
+                self._rows[message["key"]].append((int(message["step"]), message["measurements"]))
+            case "done" if worker.job is not None and message.get("key") == worker.job.key:
+                self._finish(worker, None)
+
+    def _finish(self, worker: WorkerProcess, failure: Failure | None, *, retry: bool = False) -> None:
+        job = worker.job
+        if job is None:
+            return
+        seconds = worker.seconds()
+        found = self._read(job.key, seconds)
+        if found is None:
+            failure = failure or Failure(FailureKind.LOST, "the worker left no result")
+            found = Progress(done=True, seconds=seconds, failure=failure, retry=retry)
+        self._ended[job.key] = found
+        worker.job = None
+        if job.exclusive:
+            for other in self._all():
+                other.proceed()
+
+    def _read(self, key: str, seconds: float | None) -> Progress | None:
+        path = result_path(self.folder, key)
+        try:
+            plain = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        failure = plain.get("failure")
+        return Progress(
+            done=True,
+            seconds=float(plain["seconds"]) if seconds is None else seconds,
+            measurements=measurements_from_plain(plain.get("measurements", [])),
+            checkpoint=plain.get("checkpoint"),
+            failure=Failure(FailureKind(failure["kind"]), failure["text"]) if failure else None,
+            retry=bool(plain.get("retry", False)),
+            payload=plain.get("payload"),
+        )
+
+    def _look_after(self, worker: WorkerProcess) -> None:
+        """End a worker that is late, silent or too large, and replace one that died."""
+        now = time.monotonic()
+        if worker.poll() is not None:
+            for message in worker.read():
+                self._hear(worker, message)
+            self._bury(worker)
+            return
+        if worker.paused:
+            return
+        if not worker.ready and now - worker.born > self.settings.start_timeout_s:
+            worker.end(Failure(FailureKind.LOST, "the worker did not become ready"))
+        elif worker.stop_by is not None and now > worker.stop_by:
+            worker.end(Failure(FailureKind.PREEMPTED, "stopped without a checkpoint: the grace was over"))
+        elif worker.job is not None and worker.seconds() > worker.limit_s:
+            worker.end(Failure(FailureKind.TIMEOUT, f"longer than its limit of {worker.limit_s:g} s"))
+        elif worker.ready and now - worker.heard > self.settings.lease_s:
+            text = f"no sign of life for {self.settings.lease_s:g} s"
+            worker.end(Failure(FailureKind.LOST, text))
+        elif now - worker.weighed > MEMORY_CHECK_S:
+            self._weigh(worker, now)
+
+    def _weigh(self, worker: WorkerProcess, now: float) -> None:
+        worker.weighed = now
+        size = worker.measure()
+        limit = self.settings.memory_limit_mb
+        if limit is not None and size > limit:
+            text = f"{size:.0f} MB of memory, the limit is {limit:.0f} MB"
+            worker.end(Failure(FailureKind.OUT_OF_MEMORY, text))
+
+    def _bury(self, worker: WorkerProcess) -> None:
+        """Classify the end of a dead worker's job and put a new worker in its place."""
+        self._selector.unregister(worker.stdout)
+        retry = worker.verdict is not None and worker.verdict.kind is FailureKind.PREEMPTED
+        self._finish(worker, worker.verdict or _autopsy(worker), retry=retry)
+        worker.close()
+        if self._closed:
+            return
+        vain = 0 if worker.ready else worker.vain + 1
+        if vain >= STARTS_IN_VAIN:
+            raise ZigguratError(
+                f"workers do not start ({vain} tries in a row); see {worker.log}: {worker.last_words()}"
+            )
+        fresh = self._spawn(worker.name)
+        fresh.vain = vain
+        if worker is self.service:
+            self.service = fresh
+        else:
+            self.workers[self.workers.index(worker)] = fresh
+
+    def close(self) -> None:
+        """End all workers."""
+        self._closed = True
+        for worker in self._all():
+            worker.end(None, politely=True)
+        for worker in self._all():
+            with contextlib.suppress(Exception):
+                worker.close()
+        self._selector.close()
+
+
+def _autopsy(worker: WorkerProcess) -> Failure:
+    """Why a worker died that nobody here ended."""
+    code = worker.poll() or 0
+    if code == -signal.SIGKILL and kernel_kills() > worker.kernel_kills:
+        return Failure(FailureKind.OUT_OF_MEMORY, "ended by the kernel for lack of memory")
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return Failure(FailureKind.LOST, f"the worker died ({how})")
+
+

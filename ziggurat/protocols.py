@@ -1,0 +1,227 @@
+"""The verbs: what a strategy, a space, a trainer, a launcher, a profiler and a listener must be able to do.
+
+Implementations share no base class; they are called through these protocols and found through the unions of
+their packages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ziggurat.domain import (
+    Candidate,
+    Decision,
+    Failure,
+    Fidelity,
+    Job,
+    JobKind,
+    Measurement,
+    Objective,
+    Proposal,
+    Trial,
+)
+from ziggurat.events import Event
+from ziggurat.history import History
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ziggurat.choices import Choices
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a segment is expected to take."""
+
+    seconds: float
+    usd: float
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Shape of a dataset: what a model takes and gives.
+
+    Attributes:
+        shape: Shape of one example, (features,) or (channels, height, width).
+        classes: Number of classes.
+    """
+
+    shape: tuple[int, ...]
+    classes: int
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every decision may use.
+
+    Attributes:
+        choices: Choices of the space.
+        objectives: Objectives in the order of the spec.
+        history: What has happened.
+        stage: Stage the decision belongs to.
+        ladder: Fidelities in growing order; a rung is an index into it.
+        static: Static metrics of candidates by name, for all that can be known without training.
+        forecast: Expected cost of taking a candidate from one rung to another.
+        rng: Random generator for this one decision.
+        trials: Number of trials the stage may propose.
+        chance: Value that a model without any skill reaches, by metric.
+    """
+
+    choices: Choices
+    objectives: tuple[Objective, ...]
+    history: History
+    stage: str
+    ladder: tuple[Fidelity, ...]
+    static: Callable[[Sequence[Candidate]], Sequence[Mapping[str, float]]]
+    forecast: Callable[[Candidate, int, int], Forecast]
+    rng: np.random.Generator
+    trials: int
+    chance: Mapping[str, float]
+
+    @property
+    def top(self) -> int:
+        """Index of the highest rung."""
+        return len(self.ladder) - 1
+
+    def mine(self) -> list[Trial]:
+        """Trials of this stage in the order of their index."""
+        return self.history.of_stage(self.stage)
+
+
+class SearchSpace(Protocol):
+    """What can be searched."""
+
+    def choices(self) -> Choices:
+        """Choices by name, in the order of declaration."""
+
+    def build(self, candidate: Candidate, signature: Signature) -> nn.Module:
+        """An untrained model; initialised from torch's global generator, which the caller seeds."""
+
+
+class Searcher(Protocol):
+    """Decides what is tried next."""
+
+    def propose(self, context: Context) -> Proposal | None:
+        """A candidate worth a trial; None if there is none (now, or any more)."""
+
+
+class Stopper(Protocol):
+    """Decides how far a trial is trained."""
+
+    def decide(self, trial: Trial, context: Context) -> Decision:
+        """What happens to a trial that has just reached `trial.rung`, below the top."""
+
+    def promote(self, context: Context) -> Trial | None:
+        """The paused trial that earns the next rung now, if one does."""
+
+
+Report = Callable[[Sequence[Measurement]], None]
+"""Called by a trainer after every epoch; raises to make it stop."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Examples of the parts that training may see, in memory.
+
+    Attributes:
+        train_x: (n, *shape) float32.
+        train_y: (n,) int64.
+        validation_x: (m, *shape) float32.
+        validation_y: (m,) int64.
+        signature: Shape of the dataset.
+        seed: Seed of the split; stratified subsets derive from it.
+    """
+
+    train_x: Tensor
+    train_y: Tensor
+    validation_x: Tensor
+    validation_y: Tensor
+    signature: Signature
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training hands back: final measurements and the checkpoint it wrote."""
+
+    measurements: tuple[Measurement, ...]
+    checkpoint: Path
+
+
+class Trainer(Protocol):
+    """Trains a model from one rung to the next."""
+
+    def train(self, model: nn.Module, job: Job, data: Data, report: Report, folder: Path, resume: Path | None) -> Trained:
+        """Train to `job.to_rung` from `resume` (None: from nothing), writing the checkpoint into `folder`."""
+
+
+class Profiler(Protocol):
+    """Measures a model on one device."""
+
+    def profile(self, model: nn.Module, example: Tensor) -> Sequence[Measurement]:
+        """Latency, memory and the like."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a launcher knows about a job.
+
+    Attributes:
+        done: Whether the job has ended.
+        seconds: Worker seconds so far.
+        rows: New (step, measurements) since the last poll.
+        measurements: Final results, if done without failure.
+        checkpoint: Path of the checkpoint relative to the run directory, if one was written.
+        failure: Why there is no result, if done with a failure.
+        retry: The failure does not count against the trial.
+        payload: Further results as plain JSON, such as proposals.
+    """
+
+    done: bool
+    seconds: float
+    rows: tuple[tuple[int, tuple[Measurement, ...]], ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+    checkpoint: str | None = None
+    failure: Failure | None = None
+    retry: bool = False
+    payload: Any = None
+
+
+class Launcher(Protocol):
+    """Runs jobs on machines."""
+
+    def plan(self, job: Job) -> str:
+        """The exact request that `start` would make, as text, without making it."""
+
+    def free(self, kind: JobKind) -> int:
+        """How many jobs of a kind can be started now."""
+
+    def start(self, job: Job) -> str:
+        """Start a job and return a handle that survives a restart of the controller."""
+
+    def find(self, key: str) -> Progress | None:
+        """The result of a job that was started under a key by an earlier controller, if it left one."""
+
+    def poll(self, key: str) -> Progress:
+        """Where a started job stands; does not block."""
+
+    def cancel(self, key: str, grace_s: float) -> None:
+        """Ask a job to checkpoint and stop, and end it after some seconds; does not block."""
+
+    def wait(self, seconds: float) -> None:
+        """Return when there is something to poll, or after some seconds."""
+
+    def close(self) -> None:
+        """End all workers."""
+
+
+Listener = Callable[[Event, History], None]
+"""Called after every event, in the order of the journal; must not block."""
+
+FloatArray = npt.NDArray[np.float64]

@@ -1,0 +1,146 @@
+"""The interactive charts of how a run went: hypervolume against cost, rungs, cost over time."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from ziggurat.report import words
+from ziggurat.report.progress import RungBar, Spend, Step, bounds
+from ziggurat.report.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    SKY,
+    STAGES,
+    VERMILION,
+    Chart,
+    clock,
+    faint,
+    layout,
+    short,
+    title,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def volume(steps: Sequence[Step], baseline: Sequence[Step], priced: bool) -> Chart:
+    """Hypervolume against cumulative cost, or against worker seconds if these cost nothing."""
+    data = []
+    for name, line, colour, dash in (
+        ("Search", steps, BLUE, "solid"),
+        ("Random baseline", baseline, GREY, "dot"),
+    ):
+        if not line:
+            continue
+        at = [short(s.usd if priced else s.seconds) for s in line]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": name,
+                "x": [0.0, *at],
+                "y": [0.0, *(short(s.value) for s in line)],
+                "text": ["start", *(f"after trial {s.trial}" for s in line)],
+                "hovertemplate": "%{text}<br>hypervolume %{y:.4g}<br>%{x:.4g}<extra></extra>",
+                "line": {"shape": "hv", "width": 2.5, "color": colour, "dash": dash},
+                "marker": {"size": 5 if len(line) <= 100 else 3, "color": colour},  # noqa: PLR2004
+            }
+        )
+    x = {"title": title(_cost_title(priced, "of the search")), "rangemode": "tozero"}
+    y = {
+        "title": title("Hypervolume against the reference"),
+        "rangemode": "tozero",
+        "exponentformat": "SI",
+    }
+    return {"data": data, "layout": layout(380, x, y) | {"showlegend": bool(baseline)}}
+
+
+def _cost_title(priced: bool, of: str) -> str:
+    return f"Cumulative cost {of} (US$)" if priced else f"Cumulative worker time {of} (s)"
+
+
+def rungs(bars: Sequence[RungBar]) -> Chart:
+    """How many trials ended at each rung, stacked by how they ended."""
+    kinds = (
+        ("Completed", [b.completed for b in bars], GREEN, "", "#FFFFFF"),
+        ("Stopped early", [b.stopped for b in bars], SKY, "/", BLACK),
+        ("Failed", [b.failed for b in bars], VERMILION, "x", BLACK),
+    )
+    data = [
+        {
+            "type": "bar",
+            "name": name,
+            "x": [escape(b.label) for b in bars],
+            "y": values,
+            "text": [str(v) if v else "" for v in values],
+            "textposition": "inside",
+            "insidetextanchor": "middle",
+            "textangle": 0,
+            "textfont": {"color": ink},
+            "marker": {
+                "color": colour,
+                "pattern": {
+                    "shape": shape,
+                    "fillmode": "overlay",
+                    "fgcolor": "#FFFFFF",
+                    "fgopacity": 0.35,
+                    "size": 8,
+                },
+            },
+            "hovertemplate": f"%{{x}}<br>{name.lower()}: %{{y}}<extra></extra>",
+        }
+        for name, values, colour, shape, ink in kinds
+        if any(values)
+    ]
+    x = {"title": title(""), "showgrid": False, "type": "category"}
+    y = {"title": title("Trials that ended here"), "rangemode": "tozero", "tickformat": "d"}
+    plain = layout(340, x, y)
+    return {
+        "data": data,
+        "layout": plain
+        | {
+            "barmode": "stack",
+            "bargap": 0.45,
+            "showlegend": True,
+            "legend": {**plain["legend"], "traceorder": "normal"},
+        },
+    }
+
+
+def cost(lines: Sequence[Spend], priced: bool, plan: float | None, limit: float | None) -> Chart:
+    """Cumulative cost over time, one colour for each stage, with plan and limit."""
+    factor, unit = clock(max((line.hours[-1] for line in lines), default=0.0))
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": escape(words.capital(line.stage)),
+            "x": [short(h * factor) for h in line.hours],
+            "y": [short(v) for v in (line.usd if priced else line.seconds)],
+            "line": {"width": 2.5, "color": colour},
+            "fill": "tozeroy",
+            "fillcolor": faint(colour),
+            "hovertemplate": f"%{{y:.4g}} after %{{x:.4g}} {unit}",
+        }
+        for line, colour in zip(lines, STAGES * (len(lines) // len(STAGES) + 1), strict=False)
+    ]
+    shapes = []
+    lines_across = bounds(lines, plan, limit) if priced else []
+    for name, value in lines_across:
+        label = {"text": f"{name} {words.usd(value)}", "textposition": "start", "font": {"size": 11}}
+        colour, dash = (VERMILION, "dash") if name == "limit" else (INK, "dot")
+        at = {"xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value}
+        shapes.append(
+            {"type": "line", "label": label, "line": {"color": colour, "width": 1.5, "dash": dash}, **at}
+        )
+    x = {"title": title(f"Time since the start ({unit})"), "rangemode": "tozero"}
+    y: dict[str, Any] = {"title": title(_cost_title(priced, "of the run")), "rangemode": "tozero"}
+    if lines_across:
+        highest = max([value for _, value in lines_across] + [line.usd[-1] for line in lines])
+        y["range"] = [0, 1.1 * highest]
+    return {"data": data, "layout": layout(340, x, y) | {"shapes": shapes, "showlegend": True}}

@@ -1,0 +1,235 @@
+"""The tables of the page as rows of text: key numbers, front, retrained models and their latencies.
+
+Cells are plain text; the template escapes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ziggurat.report import words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ziggurat.domain import Candidate, Objective
+    from ziggurat.report.answer import Case
+    from ziggurat.report.results import RetrainedRow, Statistic, Summary
+
+ROWS = 200
+"""Longest table printed; the rest is in front.json."""
+ENDINGS = ("latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "latency_noise")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: text, and how it is set."""
+
+    text: str
+    style: str = ""
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading and rows of cells."""
+
+    head: tuple[Cell, ...] = ()
+    rows: tuple[tuple[Cell, ...], ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One key number."""
+
+    label: str
+    value: str
+    detail: str = ""
+
+
+def cards(case: Case) -> list[Card]:
+    """The key numbers."""
+    summary, counts = case.summary, case.summary.counts
+    ends = [(counts.completed, "completed"), (counts.stopped, "stopped early"), (counts.failed, "failed")]
+    ends += [(counts.open, "unfinished"), (counts.rejected, "rejected before launch")]
+    trials = " · ".join(f"{n:,} {what}" for n, what in ends if n)
+    volume = words.number(summary.hypervolume, 4)
+    against = "" if summary.baseline is None else f"random baseline: {words.number(summary.baseline, 4)}"
+    return [
+        Card("Trials", f"{counts.total:,}", trials or "none started"),
+        Card(
+            "Front",
+            f"{len(summary.front):,}",
+            "non-dominated " + ("trial" if len(summary.front) == 1 else "trials"),
+        ),
+        Card("Hypervolume", volume, against or "against the reference point"),
+        Card("Cost", words.usd(summary.cost_usd), _money(case)),
+        Card(
+            "Wall time", words.duration(summary.wall_s), f"{words.duration(summary.seconds)} of worker time"
+        ),
+        Card(
+            "Utilisation",
+            words.percent(summary.utilisation),
+            f"search, {words.many(case.spec.search.workers, 'worker')}",
+        ),
+    ]
+
+
+def _money(case: Case) -> str:
+    plan, limit = case.spec.budget.plan_usd, case.limit_usd
+    parts = [f"plan {words.usd(plan)}"] if plan is not None else []
+    parts.append(f"limit {words.usd(limit)}" if limit is not None else "no limit")
+    if case.facts.usd_per_hour is not None:
+        parts.append(f"{words.usd(case.facts.usd_per_hour)} per worker hour")
+    return " · ".join(parts)
+
+
+def shared(candidates: Sequence[Candidate]) -> dict[str, str]:
+    """Choices that are the same in all of several candidates; they are named once, not in every row."""
+    if len(candidates) < 2:  # noqa: PLR2004 - a single candidate shares nothing
+        return {}
+    first = candidates[0].choices
+    missing = object()
+    return {
+        name: words.setting(value)
+        for name, value in first.items()
+        if all(c.choices.get(name, missing) == value for c in candidates)
+    }
+
+
+def column(objective: Objective, unit: str) -> Cell:
+    """The heading of an objective's column."""
+    bounds = [f"reference {words.shown(objective.metric, objective.reference, unit)}"]
+    if objective.limit is not None:
+        bounds.append(f"limit {words.shown(objective.metric, objective.limit, unit)}")
+    return Cell(
+        f"{words.heading(objective.metric, unit)} {words.aim(objective)}", "number", ", ".join(bounds)
+    )
+
+
+def front(summary: Summary) -> Table:
+    """The front with exact settings."""
+    rows = summary.front[:ROWS]
+    known = {o.metric for o in summary.objectives}
+    others = dict.fromkeys(n for r in rows for n in r.metrics if n not in known and n != "latency_noise")
+    names = dict.fromkeys(n for r in rows for n in r.candidate.choices)
+    same = shared([r.candidate for r in rows])
+    differing = [n for n in names if n not in same]
+    head = (
+        Cell("Trial", "number"),
+        *(column(o, summary.units[o.metric]) for o in summary.objectives),
+        *(Cell(words.heading(n), "number") for n in others),
+        Cell("Cost", "number"),
+        *(Cell(n, "setting") for n in differing),
+    )
+    body = tuple(
+        (
+            Cell(f"{r.trial}{' ◆' if r.knee else ''}", "number", "the knee of the front" if r.knee else ""),
+            *(Cell(words.bare(o.metric, r.metrics[o.metric]), "number strong") for o in summary.objectives),
+            *(
+                Cell(words.bare(n, r.metrics[n]) if n in r.metrics else words.ABSENT, "number")
+                for n in others
+            ),
+            Cell(words.usd(r.cost_usd), "number"),
+            *(
+                Cell(
+                    words.setting(r.candidate.choices[n]) if n in r.candidate.choices else words.ABSENT,
+                    "setting",
+                )
+                for n in differing
+            ),
+        )
+        for r in rows
+    )
+    notes = ["◆ marks the knee, the balanced choice." if any(r.knee for r in rows) else ""]
+    notes.append(f"The same for all: {', '.join(f'{n} = {v}' for n, v in same.items())}." if same else "")
+    hidden = len(summary.front) - len(rows)
+    notes.append(f"{hidden:,} further points are in front.json." if hidden > 0 else "")
+    return Table(head, body, " ".join(n for n in notes if n))
+
+
+def retrained(case: Case) -> Table:
+    """Retrained models: mean and spread over seeds, without latencies."""
+    rows = case.summary.retrained
+    names = [n for n in dict.fromkeys(n for r in rows for n in r.metrics) if n.split("@")[0] not in ENDINGS]
+    names.sort(key=lambda n: (not n.startswith("test_"), not words.is_accuracy(n)))
+    same = shared([r.candidate for r in rows])
+    head = (
+        Cell("Trial", "number"),
+        *(Cell(words.heading(n, _unit(rows, n)), "number") for n in names),
+        Cell("Seeds", "number"),
+        Cell("Cost", "number"),
+        Cell("Settings", "setting"),
+    )
+    body = tuple(
+        (
+            Cell(str(r.trial), "number"),
+            *(_stat(n, r.metrics.get(n), strong=n.startswith("test_")) for n in names),
+            Cell(str(len(r.seeds)), "number", ", ".join(map(str, r.seeds))),
+            Cell(words.usd(r.cost_usd), "number"),
+            Cell(words.settings(r.candidate.choices, frozenset(same)), "settings"),
+        )
+        for r in rows
+    )
+    notes = ["Mean ± sample standard deviation over seeds; rows in the order of validation, never of test."]
+    notes.append(f"The same for all: {', '.join(f'{n} = {v}' for n, v in same.items())}." if same else "")
+    return Table(head, body, " ".join(n for n in notes if n))
+
+
+def _unit(rows: Sequence[RetrainedRow], name: str) -> str:
+    return next((r.metrics[name].unit for r in rows if name in r.metrics), "1")
+
+
+def _stat(name: str, stat: Statistic | None, *, strong: bool) -> Cell:
+    if stat is None:
+        return Cell(words.ABSENT, "number")
+    each = ", ".join(words.shown(name, v, stat.unit) for v in stat.values)
+    return Cell(words.spread(name, stat.mean, stat.spread), "number strong" if strong else "number", each)
+
+
+def latencies(case: Case) -> Table:
+    """Measured latencies of the retrained models on each device, with a verdict on their noise."""
+    limits = {d.name: d.noise_limit for d in case.spec.devices}
+    only = next(iter(limits)) if len(limits) == 1 else ""
+    body = []
+    for row in case.summary.retrained:
+        devices = dict.fromkeys(n.partition("@")[2] for n in row.metrics if n.split("@")[0] in ENDINGS[:3])
+        for device in devices:
+            found = [row.metrics.get(f"{e}@{device}" if device else e) for e in ENDINGS]
+            name = device or only or words.ABSENT
+            times = [
+                Cell(words.spread(e, s.mean, None) if s else words.ABSENT, "number")
+                for e, s in zip(ENDINGS[:3], found, strict=False)
+            ]
+            verdict = noise(found[3].mean if found[3] else _relative(found[0]), limits.get(name, 0.1))
+            body.append(
+                (
+                    Cell(str(row.trial), "number"),
+                    Cell(name, "", case.facts.devices.get(name, "")),
+                    *times,
+                    verdict,
+                )
+            )
+    labels = ("p50 (ms)", "p90 (ms)", "p99 (ms)")
+    head = (Cell("Trial", "number"), Cell("Device"), *(Cell(t, "number") for t in labels), Cell("Noise"))
+    notes = [f"{n}: {text}." for n, text in case.facts.devices.items()]
+    return Table(head, tuple(body), " ".join(notes))
+
+
+def _relative(stat: Statistic | None) -> float | None:
+    return None if stat is None or stat.noise is None or not stat.mean else 2 * stat.noise / stat.mean
+
+
+def noise(width: float | None, limit: float) -> Cell:
+    """The verdict on noise: the width of the central 68 % relative to the median, against its limit."""
+    if width is None:
+        return Cell("unknown")
+    if width <= limit:
+        return Cell(f"steady ({100 * width:.0f} %)", "good")
+    return Cell(
+        f"noisy ({100 * width:.0f} %)",
+        "bad",
+        f"above {100 * limit:.0f} %: differences this small mean nothing",
+    )

@@ -1,0 +1,216 @@
+"""A run on disk: its directory, its spec, its journal, its lock and the listeners of its events."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ziggurat import __version__, budget, processes
+from ziggurat import spec as specs
+from ziggurat.domain import RunStatus
+from ziggurat.errors import SpecError
+from ziggurat.events import Amended, Body, RunFinished, RunStarted
+from ziggurat.history import History
+from ziggurat.journal import Journal, Lock, read_events
+from ziggurat.protocols import Listener
+from ziggurat.spec import Spec
+
+JOURNAL = "journal.jsonl"
+SPEC = "spec.yaml"
+
+
+class Interrupted(Exception):  # noqa: N818 - names an outcome
+    """Somebody asked the run to stop; it can be resumed."""
+
+
+class Run:
+    """One run that this process drives.
+
+    Attributes:
+        folder: Run directory.
+        spec: The spec.
+        history: What has happened, this moment included.
+        listeners: Called for every new event.
+        stop: Set to have the run stop at the next safe moment.
+        fresh: Whether it was created now rather than resumed.
+        last_seen_utc: When an earlier controller last wrote.
+    """
+
+    def __init__(self, folder: Path, spec: Spec, lock: Lock, journal: Journal, *, fresh: bool) -> None:
+        """Fold what the journal holds."""
+        self.folder = folder
+        self.spec = spec
+        self.fresh = fresh
+        self.journal = journal
+        self.history = History()
+        self.listeners: list[Listener] = []
+        self.stop = threading.Event()
+        self._lock = lock
+        for event in journal.events:
+            self.history.apply(event)
+        self.last_seen_utc = self.history.last_utc
+        self.mark = processes.mark(folder)
+        self._reaper = processes.Reaper(self.mark)
+
+    @property
+    def run_id(self) -> str:
+        """Identity of the run."""
+        return self.journal.run_id
+
+    @property
+    def limit_usd(self) -> float | None:
+        """The limit in force."""
+        return budget.limit_usd(self.spec.budget, self.history)
+
+    def record(self, bodies: Iterable[Body]) -> None:
+        """Write events, fold them and tell the listeners.
+
+        Raises:
+            JournalError: They cannot be written.
+        """
+        for event in self.journal.append(list(bodies), time.time()):
+            self.history.apply(event)
+            for listener in self.listeners:
+                listener(event, self.history)
+
+    def check_stop(self) -> None:
+        """Raise if somebody has asked the run to stop.
+
+        Raises:
+            Interrupted: Somebody has.
+        """
+        if self.stop.is_set():
+            raise Interrupted("stopped on request")
+
+    def finish(self, status: RunStatus, reason: str = "") -> None:
+        """Write the end of the run."""
+        self.record([RunFinished(status, reason)])
+
+    def close(self) -> None:
+        """End everything this controller has started and give the run back."""
+        self.journal.close()
+        processes.end(processes.marked(self.mark))
+        self._reaper.close()
+        processes.unmark()
+        self._lock.release()
+
+    def remove(self) -> None:
+        """Remove a closed run that came to nothing before anything was paid for."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.folder.parent.rmdir()  # only if it is empty
+
+
+def _keep_variables(resolved: Any, raw: Any) -> Any:  # noqa: ANN401 - plain YAML values
+    """Resolved values, except that texts with `${NAME}` stay as they were written."""
+    if isinstance(raw, str) and "${" in raw:
+        return raw
+    if isinstance(resolved, dict) and isinstance(raw, dict):
+        return {k: _keep_variables(v, raw.get(k)) for k, v in resolved.items()}
+    if isinstance(resolved, list) and isinstance(raw, list) and len(raw) == len(resolved):
+        return [_keep_variables(v, r) for v, r in zip(resolved, raw, strict=True)]
+    return resolved
+
+
+def write_spec(path: Path, spec: Spec, raw: Mapping[str, Any]) -> None:
+    """Write a spec with its defaults filled in and its variables left as names."""
+    plain = _keep_variables(spec.plain(), dict(raw))
+    path.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def create(spec: Spec, raw: Mapping[str, Any], runs_dir: Path) -> Run:
+    """Create a run directory and take it.
+
+    Raises:
+        SpecError: The directory cannot be created or written.
+    """
+    stamp = datetime.datetime.now(tz=datetime.UTC).strftime("%Y%m%d-%H%M%S")
+    salt = f"{spec.sha256()}{time.time_ns()}{os.getpid()}{socket.gethostname()}"
+    run_id = f"{spec.name}-{stamp}-{hashlib.sha256(salt.encode()).hexdigest()[:8]}"
+    folder = runs_dir.resolve() / run_id
+    draft = folder.with_name(f".{run_id}.part")
+    try:
+        (draft / "trials").mkdir(parents=True)
+        write_spec(draft / SPEC, spec, raw)
+        draft.rename(folder)  # a run directory is there with its spec, or not at all
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise SpecError(
+            f"--runs-dir {runs_dir}: cannot be written ({error.strerror}); name a writable directory"
+        ) from None
+    lock = Lock(folder / "lock")
+    journal = Journal(folder / JOURNAL, run_id)
+    run = Run(folder, spec, lock, journal, fresh=True)
+    run.record([RunStarted(spec.name, __version__, spec.sha256())])
+    return run
+
+
+def _require_run(folder: Path) -> None:
+    if not (folder / SPEC).is_file():
+        raise SpecError(f"{folder}: no run directory ({SPEC} is missing); name one, such as runs/NAME-DATE-HASH")
+
+
+def open_run(folder: Path, amendments: Mapping[str, float] | None = None) -> Run:
+    """Take an existing run to continue it.
+
+    Raises:
+        SpecError: It is no run directory.
+        RunBusyError: Another process drives it.
+        JournalError: Its journal cannot be read.
+    """
+    folder = folder.resolve()
+    _require_run(folder)
+    spec, _ = specs.read(folder / SPEC)
+    lock = Lock(folder / "lock")
+    try:
+        processes.end_leftovers(folder)
+        journal = Journal(folder / JOURNAL, folder.name)
+    except Exception:
+        lock.release()
+        raise
+    run = Run(folder, spec, lock, journal, fresh=False)
+    resumed = run.history.length > 0
+    run.record([RunStarted(spec.name, __version__, spec.sha256(), resumed=resumed)])
+    if amendments:
+        run.record([Amended(dict(amendments), "given on resume")])
+    return run
+
+
+def look(folder: Path) -> tuple[Spec, History]:
+    """The spec and history of a run, without taking it; it may be running.
+
+    Raises:
+        SpecError: It is no run directory.
+        JournalError: Its journal cannot be read.
+    """
+    _require_run(folder)
+    spec, _ = specs.read(folder / SPEC)
+    history = History()
+    if (folder / JOURNAL).exists():
+        for event, _ in read_events(folder / JOURNAL):
+            history.apply(event)
+    history.run_id = history.run_id or folder.resolve().name
+    return spec, history
+
+
+def latest(runs_dir: Path) -> Path:
+    """The youngest run directory.
+
+    Raises:
+        SpecError: There is none.
+    """
+    found: Sequence[Path] = [p.parent for p in runs_dir.glob(f"*/{SPEC}")]
+    if not found:
+        raise SpecError(f"{runs_dir}: holds no run; name a run directory")
+    return max(found, key=lambda p: (p / SPEC).stat().st_mtime)

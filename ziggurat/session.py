@@ -1,0 +1,183 @@
+"""One sitting of a controller at a run: its engine, its listeners, its report and its result.
+
+Stages take the engine; whoever drives them (flows, tests) takes a `Session`, and closes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from ziggurat import __version__, report
+from ziggurat.contexts import chance
+from ziggurat.domain import Job, JobKind, RunStatus, Trial
+from ziggurat.engine import Engine
+from ziggurat.errors import ZigguratError
+from ziggurat.events import Alert, Body
+from ziggurat.listeners import alerts
+from ziggurat.listeners.mlflow_client import Place
+from ziggurat.listeners.mlflow_mirror import MlflowMirror
+from ziggurat.listeners.notifier import Notifier
+from ziggurat.listeners.progress import progress
+from ziggurat.listeners.progress_words import Outline
+from ziggurat.report.summary import outcome
+from ziggurat.runs import SPEC, Run
+from ziggurat.spec import LEARNED
+
+log = logging.getLogger(__name__)
+
+STAGES = ("preflight", "validate", "search", "retrain", "measure", "report")
+FLUSH_S = 20.0
+PUBLISH_S = 90.0
+
+
+class Session:
+    """A run with everything around it that ends with this process."""
+
+    def __init__(self, run: Run, stream: TextIO | None = None) -> None:
+        """Start the workers and the listeners."""
+        self.run = run
+        spec = run.spec
+        self._since = time.time()
+        self._crashes = alerts.crashes(run.journal.events)
+        self._notifier = Notifier(spec.alerts.urls)
+        self._mirror: MlflowMirror | None = None
+        if spec.tracking.enabled:
+            self._place = Place.of(spec.tracking, spec.name, run.folder.parent)
+            self._mirror = MlflowMirror(spec.tracking, self._place, run.folder, spec.goals())
+        outline = Outline(spec.goals(), spec.search.trials, spec.search.workers, run.limit_usd, str(run.folder), STAGES)
+        self._view = progress(stream, outline) if stream is not None else None
+        for listener in (self._notifier, self._mirror):
+            if listener is not None:
+                listener.replay(run.journal.events)
+                run.listeners.append(listener)
+        if self._view is not None:
+            run.listeners.append(self._view)
+            for event in run.journal.events:
+                self._view(event, run.history)
+        run.journal.events.clear()
+        self.engine = Engine(run, ticks=[self._alerts])
+
+    def _alerts(self, now: float) -> Sequence[Body]:
+        spec = self.run.spec
+        watch = alerts.Watch(
+            objectives=spec.goals(),
+            choices=spec.space.choices(),
+            workers=spec.search.workers,
+            since_utc=self._since,
+            plan_usd=spec.budget.plan_usd,
+            limit_usd=self.run.limit_usd,
+            warn_at=spec.budget.warn_at,
+            crashes=self._crashes,
+        )
+        found: list[Alert] = alerts.rules(self.run.history, now, spec.alerts, watch)
+        return found
+
+    def raise_alerts(self) -> None:
+        """Raise what is due now."""
+        self.run.record(self._alerts(time.time()))
+
+    def status(self) -> RunStatus:
+        """How the run ends if it ends now, after all its stages."""
+        status = outcome(self.run.history)
+        return RunStatus.COMPLETED if status is RunStatus.RUNNING else status
+
+    def write_report(self, status: RunStatus, reason: str = "") -> None:
+        """Write report, front and images, and copy them to the tracking server."""
+        run = self.run
+        forecast = run.history.decision("forecast")
+        facts = {k: float(v) for k, v in (forecast.facts if forecast else {}).items() if isinstance(v, (int, float))}
+        unsealed = run.history.decision("unsealed")
+        preflight = run.history.stages.get("preflight")
+        found = preflight.summary if preflight is not None else {}
+        data = f"{found.get('train')} training and {found.get('validation')} validation examples" if found else ""
+        report.write_report(
+            run.folder / "report",
+            run.spec,
+            run.history,
+            utc=time.time(),
+            facts=report.ReportFacts(
+                status=status,
+                reason=reason,
+                limit_usd=run.limit_usd,
+                usd_per_hour=run.spec.launcher.usd_per_hour,
+                test_looks=int(str(unsealed.facts.get("looks", 0))) if unsealed is not None else None,
+                chance=chance(run.history),
+                devices={d.name: f"{d.kind} on {d.device}" for d in run.spec.devices},
+                data=data,
+                forecast_usd={s: facts[s] for s in STAGES if s in facts},
+                forecast_s={s: facts[f"{s}_s"] for s in STAGES if f"{s}_s" in facts},
+                mlflow=self.mlflow_command(),
+                command="ziggurat run spec.yaml",
+                resume=f"ziggurat resume {run.folder}",
+                spec_text=(run.folder / SPEC).read_text(encoding="utf-8"),
+                version=__version__,
+            ),
+        )
+        if self._mirror is not None:
+            self._mirror.log_artifacts(run.folder / "report")
+
+    def mlflow_command(self) -> str:
+        """The command that shows the run in MLflow."""
+        if self._mirror is None:
+            return ""
+        uri = self.run.spec.tracking.address(self.run.folder.parent)
+        if uri.startswith("http"):
+            return f"open {uri}"
+        return f"mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri {uri}"
+
+    def publish(self) -> None:
+        """Log and register the best retrained model; the run goes on without if that fails."""
+        best = self._best()
+        if self._mirror is None or best is None or self.run.history.decision("published") is not None:
+            return
+        key = f"service-publish-{best.number}-{self.run.mark[-8:]}"
+        job = Job(
+            key, JobKind.PUBLISH, "retrain", best.number, best.candidate, recipe=best.recipe,
+            seed=best.seed, checkpoint=best.checkpoint, time_limit_s=PUBLISH_S,
+        )  # fmt: skip
+        try:
+            self._mirror.flush(FLUSH_S)
+            found = self.engine.call(job, PUBLISH_S)
+        except ZigguratError as error:
+            log.warning("MLflow: the best model was not logged (%s)", error)
+            return
+        self.run.record([_published(found, self.run.history.length, best)])
+
+    def _best(self) -> Trial | None:
+        """The retrained model with the best first learned objective on validation."""
+        goal = next(o for o in self.run.spec.goals() if o.metric in LEARNED)
+        done = [t for t in self.run.history.of_stage("retrain") if t.rung == t.top_rung]
+        return min(done, key=lambda t: goal.loss(t.value(goal.metric)), default=None)
+
+    def result(self) -> dict[str, Any]:
+        """What the command line prints."""
+        run = self.run
+        return report.result_json(
+            run.folder,
+            run.spec.goals(),
+            run.history,
+            run.folder / "report" / "index.html",
+            workers=run.spec.search.workers,
+        )
+
+    def close(self) -> None:
+        """Flush what can be flushed, end the workers, give the run back."""
+        try:
+            if self._view is not None:
+                self._view.close()
+            self.engine.close()
+            if self._mirror is not None:
+                self._mirror.close(FLUSH_S)
+            self._notifier.close(FLUSH_S)
+        finally:
+            self.run.close()
+
+
+def _published(found: dict[str, Any], seen: int, trial: Trial) -> Body:
+    from ziggurat.events import Decided
+
+    facts = {name: value for name, value in found.items() if isinstance(value, (str, int, float))}
+    return Decided("published", "logged", trial.number, seen=seen, reason="best retrained model", facts=facts)

@@ -1,0 +1,14 @@
+"""Search spaces by kind; `AnySpace` is the `space` key of a spec."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ziggurat.spaces.cnn import Cnn
+from ziggurat.spaces.mlp import Mlp
+from ziggurat.spaces.python import PythonSpace
+
+AnySpace = Annotated[Mlp | Cnn | PythonSpace, Field(discriminator="kind")]
+"""One space, told apart by `kind`."""
+
+__all__ = ["AnySpace", "Cnn", "Mlp", "PythonSpace"]

@@ -1,0 +1,78 @@
+"""What all stages share: being started once, finished once, and skipped when they have been."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ziggurat.domain import Candidate, Fidelity, Measurement, Recipe, Trial
+from ziggurat.engine import Engine
+from ziggurat.events import StageFinished, StageStarted, TrialProposed
+from ziggurat.history import History
+from ziggurat.plan import Step
+
+OK, FAILED, SKIPPED, BUDGET = "ok", "failed", "skipped", "stopped_by_budget"
+
+
+def begin(engine: Engine, stage: str) -> bool:
+    """Start a stage; False if it has ended before and stays so.
+
+    A stage that the budget ended is taken up again if the limit has been raised since.
+    """
+    done = engine.run.history.stages.get(stage)
+    if done is not None and not (
+        done.verdict == BUDGET and done.summary.get("limit_usd") != engine.run.limit_usd
+    ):
+        return False
+    engine.run.record([StageStarted(stage)])
+    return True
+
+
+def finish(engine: Engine, stage: str, verdict: str, summary: Mapping[str, Any] | None = None) -> None:
+    """End a stage, with the limit under which it ended and how long its workers had nothing to do."""
+    facts = {
+        "limit_usd": engine.run.limit_usd,
+        "waited_s": round(engine.idle.waited_s, 3),
+        **(summary or {}),
+    }
+    engine.run.record([StageFinished(stage, verdict, facts)])
+
+
+def verdict_of(step: Step) -> str:
+    """The verdict that a stage's last step amounts to."""
+    if step.failed:
+        return FAILED
+    return BUDGET if step.blocked else OK
+
+
+def proposed(
+    history: History,
+    stage: str,
+    index: int,
+    candidate: Candidate,
+    *,
+    offset: int,
+    seed: int,
+    ladder: tuple[Fidelity, ...],
+    recipe: Recipe = Recipe.SEARCH,
+    static: tuple[Measurement, ...] = (),
+    origin: str = "",
+) -> TrialProposed:
+    """The event that makes a candidate a trial; `offset` is how many are proposed in the same breath before it."""
+    return TrialProposed(
+        trial=max(history.trials, default=-1) + 1 + offset,
+        index=index,
+        stage=stage,
+        candidate=candidate,
+        seed=seed,
+        ladder=ladder,
+        recipe=recipe,
+        static=static,
+        origin=origin,
+        seen=history.length,
+    )
+
+
+def static_of(trial: Trial) -> tuple[Measurement, ...]:
+    """What is known of a trial's candidate without training and without a device."""
+    return tuple(m for m in trial.static.values() if m.device is None and m.step is None)

@@ -1,0 +1,93 @@
+"""Measurement of the retrained models: every device, and the sealed test part, once.
+
+Every opening of the sealed part is counted by the dataset's fingerprint, across runs, in a file beside the runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from ziggurat import plan
+from ziggurat.contexts import Rates
+from ziggurat.budget import cost_usd
+from ziggurat.domain import JobKind, Trial
+from ziggurat.engine import Engine
+from ziggurat.events import Decided
+from ziggurat.plan import Step
+from ziggurat.protocols import Forecast
+from ziggurat.stages import common
+
+STAGE = "measure"
+LOOKS = "test_looks.jsonl"
+
+
+def measure(engine: Engine) -> None:
+    """Evaluate and profile all retrained models."""
+    if not common.begin(engine, STAGE):
+        return
+    run = engine.run
+    models = [t for t in run.history.of_stage("retrain") if t.rung == t.top_rung]
+    if not models:
+        common.finish(engine, STAGE, common.SKIPPED)
+        return
+    _unseal(engine)
+    devices = [d.name for d in run.spec.devices]
+
+    def planner(engine: Engine, free: int) -> Step:
+        price = run.spec.launcher.usd_per_hour
+        seconds = max(0.5, Rates(run.history).typical())
+        forecast = Forecast(seconds, cost_usd(seconds, price))
+
+        def of(trial: Trial, rung: int) -> Forecast:
+            del trial, rung
+            return forecast
+
+        return plan.measure_jobs(
+            run.history,
+            "retrain",
+            free,
+            devices=devices,
+            service_free=engine.pool.free(JobKind.PROFILE) > 0,
+            forecast=of,
+            rules=engine.context_rules(STAGE, reserve=False),
+        )
+
+    step = engine.drive(planner, STAGE)
+    common.finish(engine, STAGE, common.verdict_of(step), {"models": len(models), "reason": step.blocked})
+
+
+def _unseal(engine: Engine) -> None:
+    """Write down that this run looks at the sealed test part, before it does."""
+    run = engine.run
+    if run.history.decision("unsealed") is not None:
+        return
+    preflight = run.history.stages.get("preflight")
+    fingerprint = str(preflight.summary.get("fingerprint", "")) if preflight is not None else ""
+    path = run.folder.parent / LOOKS
+    line = json.dumps({"fingerprint": fingerprint, "run_id": run.run_id})
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    looks = count_looks(path, fingerprint)
+    reason = f"look {looks} at the sealed test part of dataset {fingerprint} under {run.folder.parent}"
+    run.record(
+        [Decided("unsealed", "open", seen=run.history.length, reason=reason, facts={"looks": looks, "fingerprint": fingerprint})]
+    )
+
+
+def count_looks(path: Path, fingerprint: str) -> int:
+    """How many runs have looked at a dataset's sealed test part."""
+    if not path.exists():
+        return 0
+    runs = set()
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(text)
+        except ValueError:
+            continue  # a torn line of a crash
+        if row.get("fingerprint") == fingerprint:
+            runs.add(row.get("run_id"))
+    return len(runs)

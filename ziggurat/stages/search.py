@@ -1,0 +1,41 @@
+"""Proxy search: many cheap trials, stopped early, until the trials or the money are used up."""
+
+from __future__ import annotations
+
+from ziggurat import pareto
+from ziggurat.domain import TrialStatus
+from ziggurat.engine import Engine, search_planner
+from ziggurat.errors import StageFailed
+from ziggurat.events import TrialEnded
+from ziggurat.history import eligible
+from ziggurat.stages import common
+
+STAGE = "search"
+
+
+def search(engine: Engine) -> None:
+    """Run the search.
+
+    Raises:
+        StageFailed: Too many trials failed, or none reached the top rung within the limits.
+    """
+    if not common.begin(engine, STAGE):
+        return
+    step = engine.drive(search_planner(engine.run), STAGE, reserve=True)
+    verdict = common.verdict_of(step)
+    run = engine.run
+    if verdict == common.OK:
+        paused = run.history.with_status(STAGE, TrialStatus.PAUSED)
+        run.record(
+            TrialEnded(t.number, TrialStatus.STOPPED, reason=f"not promoted beyond rung {t.rung}") for t in paused
+        )
+    goals = run.spec.goals()
+    done = eligible(run.history, goals)
+    losses = [t.losses(goals) for t in done]
+    volume = pareto.hypervolume(losses, [o.loss(o.reference) for o in goals]) if done else 0.0
+    facts = {"hypervolume": volume, "completed": len(done), "reason": step.blocked}
+    if verdict == common.OK and not done:
+        verdict, facts["reason"] = common.FAILED, "no trial reached the top rung with all limits kept"
+    common.finish(engine, STAGE, verdict, facts)
+    if verdict == common.FAILED:
+        raise StageFailed(f"search: {facts['reason']}")

@@ -1,0 +1,258 @@
+"""Subset validation: does anything learn, do candidates differ, does the space fail, does the cheap setting rank well?
+
+A few candidates are trained on a small stratified subset with several seeds; then the same candidates climb the
+ladder to the top, and the lowest rung's ranking is compared with the top rung's. The gate stops a run only if the
+upper end of the interval of Kendall's tau lies below the gate.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ziggurat import plan
+from ziggurat.budget import cost_usd
+from ziggurat.contexts import Rates, forecaster, rng_for, seed_for, units
+from ziggurat.domain import Candidate, Fidelity, Measurement, Trial, TrialStatus
+from ziggurat.engine import Engine, Planner
+from ziggurat.errors import StageFailed
+from ziggurat.estimate import estimate
+from ziggurat.events import Decided, TrialProposed, candidate_from_plain, measurements_from_plain
+from ziggurat.plan import Step
+from ziggurat.protocols import Forecast
+from ziggurat.spec import LEARNED
+from ziggurat.stages import common
+
+STAGE, PROXY = "validate", "proxy"
+FEWEST = 3
+RESAMPLES = 2000
+
+
+def validate(engine: Engine) -> None:
+    """Probe the space and the proxy.
+
+    Raises:
+        StageFailed: Nothing learns, too much fails, or the cheap setting does not rank as the dear one.
+    """
+    if not engine.run.spec.validation.enabled:
+        if common.begin(engine, STAGE):
+            common.finish(engine, STAGE, common.SKIPPED)
+        return
+    if not common.begin(engine, STAGE):
+        return
+    step = _subset(engine)
+    facts = _judge_subset(engine)
+    if common.verdict_of(step) == common.OK:
+        step = _climb(engine)
+        facts |= _judge_proxy(engine)
+    stop = next((d for d in engine.run.history.decisions if d.kind in {"subset", "gate"} and d.verdict == "stop"), None)
+    if stop is not None:
+        common.finish(engine, STAGE, common.FAILED, facts)
+        raise StageFailed(f"validate: {stop.reason}")
+    common.finish(engine, STAGE, common.verdict_of(step), facts)
+
+
+def planner_for(stage: str, ladder: Sequence[Fidelity]) -> Planner:
+    """The plan of a stage whose trials all climb one ladder."""
+
+    def planner(engine: Engine, free: int) -> Step:
+        forecast = forecaster(engine.run.spec, engine.run.history, ladder)
+
+        def of(trial: Trial, to_rung: int) -> Forecast:
+            return forecast(trial.candidate, trial.rung, to_rung)
+
+        rules = engine.context_rules(stage, reserve=False)
+        return plan.fixed_jobs(engine.run.history, stage, free, forecast=of, rules=rules)
+
+    return planner
+
+
+def _subset(engine: Engine) -> Step:
+    """Train every probe on the subset, with every seed."""
+    run, settings = engine.run, engine.run.spec.validation
+    ladder = (Fidelity(settings.epochs or run.spec.ladder()[0].epochs, settings.subset),)
+    if not run.history.of_stage(STAGE):
+        bodies: list[TrialProposed] = []
+        for seed in range(settings.seeds):
+            for candidate, static in _probes(engine):
+                index = len(bodies)
+                bodies.append(
+                    common.proposed(
+                        run.history, STAGE, index, candidate, offset=index, seed=seed_for(run.spec, STAGE, seed),
+                        ladder=ladder, static=static, origin="probe",
+                    )
+                )  # fmt: skip
+        run.record(bodies)
+    return engine.drive(planner_for(STAGE, ladder), STAGE)
+
+
+def _probes(engine: Engine) -> list[tuple[Candidate, tuple[Measurement, ...]]]:
+    """The candidates that the preflight has found for probing, with what it knows of them."""
+    done = engine.run.history.stages.get("preflight")
+    text = str(done.summary.get("probes", "[]")) if done is not None else "[]"
+    return [(candidate_from_plain(p["candidate"]), measurements_from_plain(p["static"])) for p in json.loads(text)]
+
+
+@dataclass(frozen=True)
+class SubsetFacts:
+    """What the probes on the subset have shown."""
+
+    best: float
+    chance: float
+    margin: float
+    failed_share: float
+    signal: float
+    noise: float
+
+
+def subset_facts(trials: Sequence[Trial], metric: str, chance: float, examples: int) -> SubsetFacts:
+    """Best value, failing share, and the spread between candidates against the spread between seeds.
+
+    Args:
+        trials: Probes; those of one candidate are its seeds.
+        metric: A metric to maximise, between 0 and 1.
+        chance: What a model without skill reaches.
+        examples: Validation examples; three standard errors above chance count as learning.
+    """
+    values: dict[str, list[float]] = {}
+    for t in trials:
+        if t.status is TrialStatus.COMPLETED and not math.isnan(t.value(metric)):
+            values.setdefault(t.candidate.key, []).append(t.value(metric))
+    means = [float(np.mean(v)) for v in values.values()]
+    within = [float(np.var(v, ddof=1)) for v in values.values() if len(v) > 1]
+    error = math.sqrt(max(chance * (1 - chance), 1e-9) / max(examples, 1))
+    return SubsetFacts(
+        best=max((max(v) for v in values.values()), default=math.nan),
+        chance=chance,
+        margin=3 * error,
+        failed_share=sum(t.status is TrialStatus.FAILED for t in trials) / max(1, len(trials)),
+        signal=float(np.std(means, ddof=1)) if len(means) > 1 else 0.0,
+        noise=math.sqrt(float(np.mean(within))) if within else 0.0,
+    )
+
+
+def _judge_subset(engine: Engine) -> dict[str, Any]:
+    run = engine.run
+    trials = run.history.of_stage(STAGE)
+    preflight = run.history.stages.get("preflight")
+    summary = preflight.summary if preflight is not None else {}
+    chance = float(str(summary.get("chance.val_accuracy", 0.0)))
+    examples = int(str(summary.get("validation", 1000)))
+    facts = subset_facts(trials, "val_accuracy", chance, examples)
+    reason = ""
+    if facts.failed_share > run.spec.validation.max_failures:
+        last = next((t.failure.text for t in reversed(trials) if t.failure), "")
+        reason = f"{facts.failed_share:.0%} of the probes fail, the last with: {last}"
+    elif not facts.best > facts.chance + facts.margin and any(t.ended for t in trials):
+        reason = (
+            f"nothing learns on the subset: the best of {len(trials)} probes reaches {facts.best:.1%}, chance is "
+            f"{facts.chance:.1%}; check data and space, or give validate.epochs or validate.subset more"
+        )
+    elif facts.signal <= facts.noise:
+        reason = "candidates differ less than seeds do; a search can hardly tell them apart"
+    stop = bool(reason) and "differ" not in reason
+    plain = {name: round(v, 6) for name, v in vars(facts).items() if not math.isnan(v)}
+    verdict, words = ("stop" if stop else "go"), reason or "probes learn and differ"
+    run.record([Decided("subset", verdict, seen=run.history.length, reason=words, facts=plain)])
+    return plain
+
+
+def _affordable(engine: Engine) -> int:
+    """How many candidates may climb the whole ladder within the share of the budget set aside for it."""
+    spec, history = engine.run.spec, engine.run.history
+    ladder = spec.ladder()
+    work = sum(units(ladder, r - 1, r) for r in range(len(ladder)))
+    each = cost_usd(work * Rates(history).typical(), spec.launcher.usd_per_hour)
+    if engine.run.limit_usd is not None and each > 0:
+        budget = engine.run.limit_usd * spec.validation.max_share
+        return min(spec.validation.candidates, int(budget / each))
+    seconds = sum(row.seconds for row in estimate(spec, history) if row.stage != STAGE)
+    share = spec.validation.max_share * seconds / max(work * Rates(history).typical(), 1e-9)
+    return min(spec.validation.candidates, max(FEWEST, int(share)))
+
+
+def _climb(engine: Engine) -> Step:
+    """Take candidates from the lowest rung to the top, as many as the share of the budget allows."""
+    run = engine.run
+    ladder = run.spec.ladder()
+    if not run.spec.validation.proxy or len(ladder) < 2:
+        return Step(done=True)
+    if not run.history.of_stage(PROXY):
+        count = _affordable(engine)
+        if count < FEWEST:
+            return Step(done=True)
+        probes: dict[str, Trial] = {}
+        for trial in run.history.of_stage(STAGE):
+            if trial.status is TrialStatus.COMPLETED:
+                probes.setdefault(trial.candidate.key, trial)
+        run.record(
+            common.proposed(
+                run.history, PROXY, index, t.candidate, offset=index, seed=seed_for(run.spec, PROXY, index),
+                ladder=ladder, static=common.static_of(t), origin="probe",
+            )
+            for index, t in enumerate(list(probes.values())[:count])
+        )  # fmt: skip
+    return engine.drive(planner_for(PROXY, ladder), PROXY)
+
+
+def kendall(cheap: Sequence[float], dear: Sequence[float]) -> float:
+    """Kendall's tau-b of two rankings; NaN if one of them is constant. Source: Kendall 1945."""
+    a, b = np.asarray(cheap), np.asarray(dear)
+    upper = np.triu_indices(len(a), 1)
+    x = np.sign(a[:, None] - a)[upper]
+    y = np.sign(b[:, None] - b)[upper]
+    scale = math.sqrt(float((x != 0).sum()) * float((y != 0).sum()))
+    return float((x * y).sum()) / scale if scale else math.nan
+
+
+def tau_interval(
+    cheap: Sequence[float], dear: Sequence[float], confidence: float, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Kendall's tau with the percentile bootstrap interval (Efron 1979): tau, low, high."""
+    a, b = np.asarray(cheap), np.asarray(dear)
+    tau = kendall(a, b)
+    draws = []
+    for _ in range(RESAMPLES):
+        pick = rng.integers(len(a), size=len(a))
+        value = kendall(a[pick], b[pick])
+        if not math.isnan(value):
+            draws.append(value)
+    if math.isnan(tau) or not draws:
+        return tau, -1.0, 1.0
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return tau, float(min(low, tau)), float(max(high, tau))
+
+
+def _judge_proxy(engine: Engine) -> dict[str, Any]:
+    run, settings = engine.run, engine.run.spec.validation
+    done = [t for t in run.history.of_stage(PROXY) if t.rung == t.top_rung]
+    learned = next(o for o in run.spec.goals() if o.metric in LEARNED)
+    if len(done) < FEWEST:
+        reason = "the proxy was not checked: fewer than 3 candidates reached the top rung within its share of the budget"
+        run.record([Decided("proxy", "unchecked", seen=run.history.length, reason=reason)])
+        return {}
+    top = [learned.loss(t.value(learned.metric)) for t in done]
+    facts: dict[str, Any] = {"candidates": len(done), "gate_tau": settings.gate_tau, "metric": learned.metric}
+    verdict, reason = "go", ""
+    for rung in range(len(run.spec.fidelities) - 1):
+        low_rung = [learned.loss(t.value(learned.metric, rung)) for t in done]
+        tau, low, high = tau_interval(low_rung, top, settings.confidence, rng_for(run.spec, "gate", rung))
+        if not math.isnan(tau):
+            facts |= {f"tau_{rung}": round(tau, 4), f"low_{rung}": round(low, 4), f"high_{rung}": round(high, 4)}
+        if rung == 0:
+            facts |= {"tau": facts.get("tau_0"), "low": round(low, 4), "high": round(high, 4)}
+            verdict = "stop" if high < settings.gate_tau else "go"
+            shown = "not defined (all equal)" if math.isnan(tau) else f"{tau:.2f}"
+            reason = (
+                f"Kendall's tau between the lowest and the top rung is {shown}, "
+                f"{settings.confidence:.0%} interval {low:.2f} to {high:.2f}, the gate is {settings.gate_tau:g}"
+            )
+    if verdict == "stop":
+        reason += "; raise the lowest rung in fidelities"
+    run.record([Decided("gate", verdict, seen=run.history.length, reason=reason, facts=facts)])
+    return {k: v for k, v in facts.items() if k in {"tau", "low", "high", "candidates"}}

@@ -1,0 +1,9 @@
+"""Why a training ends early: the two exceptions that a worker tells apart from a fault in the code."""
+
+
+class Diverged(Exception):  # noqa: N818 - names an outcome, as in "the training diverged"
+    """The loss is not finite, or has grown far beyond where it began."""
+
+
+class StopTraining(Exception):  # noqa: N818 - a request, not an error
+    """Raised by a report to end a training at once; it reaches the caller of `train` unchanged."""

@@ -1,0 +1,140 @@
+"""One segment of training: a lean Lightning fit from one rung to the next, and the checkpoint at its end.
+
+A fit leaves torch's generators, the log levels of Lightning and the handlers of signals as they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch import nn
+
+from ziggurat.domain import Job, Measurement
+from ziggurat.errors import SpecError
+from ziggurat.protocols import Data, Report, Trained
+from ziggurat.trainers.learner import Learner
+from ziggurat.trainers.lightning import Lightning
+from ziggurat.trainers.optimizers import horizon
+from ziggurat.trainers.weights import device
+
+_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
+
+
+class _Relay:
+    """Passes reports on and keeps what they raise, which Lightning may turn into something else."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.error: BaseException | None = None
+
+    def __call__(self, measurements: Sequence[Measurement]) -> None:
+        try:
+            self.report(measurements)
+        except BaseException as error:
+            self.error = error
+            raise RuntimeError("the report ended the training") from error
+
+
+def fit(
+    setting: Lightning, model: nn.Module, job: Job, data: Data, report: Report, folder: Path, resume: Path | None
+) -> Trained:
+    """Train a model to `job.to_rung` and write `rung-<to_rung>.ckpt`; see `Lightning.train`."""
+    if not len(data.train_y):
+        raise SpecError("the training part has no examples; raise its fraction or the data_fraction of the rung")
+    place = device()
+    model.to(place)
+    data = replace(
+        data,
+        train_x=data.train_x.to(place),
+        train_y=data.train_y.to(place),
+        validation_x=data.validation_x.to(place),
+        validation_y=data.validation_y.to(place),
+    )
+    steps = horizon(job, len(data.train_y), setting.batch_size)
+    relay = _Relay(report)
+    path = folder / f"rung-{job.to_rung}.ckpt"
+    with _undisturbed(place):
+        learner = Learner(setting, model, data, relay, seed=job.seed, steps=steps)
+        trainer = _trainer(setting, job.ladder[job.to_rung].epochs, place)
+        _run(trainer, learner, relay, resume)
+        if not learner.measurements:
+            raise SpecError(
+                f"checkpoint {resume} has {trainer.current_epoch} epochs already, rung {job.to_rung} ends at "
+                f"{job.ladder[job.to_rung].epochs}; continue it to a higher rung"
+            )
+        _write(trainer, path)
+    size = sum(p.numel() for p in model.parameters())
+    return Trained((*learner.measurements, Measurement("parameters", float(size))), path)
+
+
+def _trainer(setting: Lightning, epochs: int, place: torch.device) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="gpu" if place.type == "cuda" else "cpu",
+        devices=1,
+        max_epochs=epochs,
+        deterministic=setting.deterministic or None,
+        barebones=True,
+        plugins=[LightningEnvironment()],  # on Slurm, its own would requeue the job behind the launcher's back
+    )
+
+
+def _run(trainer: pl.Trainer, learner: Learner, relay: _Relay, resume: Path | None) -> None:
+    """Fit, and let what a report raised, or an interrupt from the keyboard, through unchanged."""
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(learner, learner.batches, ckpt_path=resume, weights_only=True)
+    except BaseException as error:
+        if relay.error is not None:
+            raise relay.error from None
+        if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, interrupt)  # Lightning has set it to be ignored
+            raise error.__context__ from None
+        raise
+
+
+def _write(trainer: pl.Trainer, path: Path) -> None:
+    """Write a checkpoint whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        trainer.save_checkpoint(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def _undisturbed(place: torch.device) -> Iterator[None]:
+    """Keep generators, determinism and log levels from changing for others; keep Lightning's hints quiet."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    strict = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    devices = [place.index] if place.type == "cuda" else []
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
