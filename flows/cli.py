@@ -259,6 +259,8 @@ def guarded(command: Callable[[], Any]) -> int:
 def main() -> None:
     """Entry point."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: not record.name.startswith(("prefect", "alembic")))
     sys.exit(guarded(app))
 
 

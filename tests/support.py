@@ -22,6 +22,7 @@ from ziggurat.domain import (
     Objective,
     Proposal,
     Trial,
+    TrialStatus,
 )
 from ziggurat.events import (
     Body,
@@ -145,8 +146,6 @@ class Story:
 
 
 def _failed(number: int, failure: Failure) -> TrialEnded:
-    from ziggurat.domain import TrialStatus
-
     return TrialEnded(number, TrialStatus.FAILED, failure=failure)
 
 
@@ -156,7 +155,7 @@ def search(
     outcome: Callable[[Candidate], Mapping[str, float]],
     **changes: Any,  # noqa: ANN401 - any field of a context
 ) -> Story:
-    """A story in which a searcher's proposals are trained to the only rung, in batches, until it has `count`."""
+    """A story in which a searcher's proposals are trained to the only rung until it has `count` trials."""
     story = Story(ladder=(Fidelity(1),))
     while len(story.history.trials) < count:
         context = story.context(trials=count, **changes)

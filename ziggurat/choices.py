@@ -319,21 +319,22 @@ def _features(choice: Values | Range, name: str, candidate: Candidate) -> list[f
 
 def count(choices: Choices, at_most: int = 1_000_000) -> float:
     """How many different candidates there are; infinite if a choice is continuous or beyond `at_most`."""
-    free = [c for c in choices.values()]
-    if any(math.isinf(c.size) for c in free):
+    if any(math.isinf(c.size) for c in choices.values()):
         return math.inf
-    partial: list[dict[str, Value]] = [{}]
-    needed = {other for c in free for other in c.when}
-    total_outside = 1.0
+    needed = {other for c in choices.values() for other in c.when}
+    free, partial = 1.0, [dict[str, Value]()]
     for name, choice in choices.items():
         if name not in needed and not choice.when:
-            total_outside *= choice.size
+            free *= choice.size
             continue
-        values = [choice.at((i + 0.5) / choice.size) for i in range(int(choice.size))]
-        partial = [
-            {**p, name: v} for p in partial for v in (values if active(choice, p) else [None])
-        ]
-        partial = [{k: v for k, v in p.items() if v is not None} for p in partial]
-        if len(partial) * total_outside > at_most:
+        partial = [extended for p in partial for extended in _extensions(name, choice, p)]
+        if len(partial) * free > at_most:
             return math.inf
-    return len(partial) * total_outside
+    return len(partial) * free
+
+
+def _extensions(name: str, choice: Values | Range, chosen: dict[str, Value]) -> list[dict[str, Value]]:
+    """All ways to go on from some chosen values by one more choice."""
+    if not active(choice, chosen):
+        return [chosen]
+    return [{**chosen, name: choice.at((i + 0.5) / choice.size)} for i in range(int(choice.size))]

@@ -244,14 +244,21 @@ class Desk:
 
     def publish(self, job: Job) -> Outcome:
         """Log and register the best model with the tracking server."""
-        import torch
-
-        from ziggurat.listeners import publish_model
+        from ziggurat.listeners.mlflow_client import place_of
+        from ziggurat.listeners.mlflow_models import ModelEntry, log_best_model
 
         model = self.build(_candidate(job), job.seed)
         self._trainer(job).load_weights(model, self.folder / (job.checkpoint or ""))
-        example = torch.zeros(1, *self.signature.shape)
-        return Outcome(payload=publish_model(self.spec.tracking, self.spec.name, self.folder, job, model, example))
+        settings = self.spec.tracking
+        entry = ModelEntry(
+            place=place_of(settings, self.folder.parent, self.spec.name),
+            run_id=self.folder.name,
+            trial=job.trial,
+            registered_name=(settings.model_name or self.spec.name) if settings.register_model else None,
+            alias=settings.alias,
+        )
+        logged = log_best_model(model, self.data.validation_x[:2], entry)
+        return Outcome(payload=to_plain(logged))
 
 
 def _candidate(job: Job) -> Candidate:

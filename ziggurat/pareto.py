@@ -1,7 +1,8 @@
 """What is better when several things count: ranks, orders, hypervolume and picks of rows of losses.
 
-Every function takes losses, shape (n, m), smaller is better, one row for each trial. A row with NaN is worse
-than all others. Nothing depends on the order of the rows, except that of two equal rows the first comes first.
+Every function takes losses, shape (n, m), smaller is better, one row for each trial. A row with NaN is
+worse than all others. Nothing depends on the order of the rows, except that of two equal rows the first
+comes first.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def ranks(losses: npt.ArrayLike) -> IntArray:
 
 
 def is_front(losses: npt.ArrayLike) -> BoolArray:
-    """Which rows no other row dominates, as a mask of shape (n,); a row with NaN never belongs to the front."""
+    """Which rows no other row dominates, as a mask of shape (n,); never a row with NaN."""
     rows = _table(losses)
     mask: BoolArray = (ranks(rows) == 0) & ~np.isnan(rows).any(axis=1)
     return mask
@@ -48,9 +49,9 @@ def is_front(losses: npt.ArrayLike) -> BoolArray:
 def epsilon_net(losses: npt.ArrayLike) -> IntArray:
     """Indices of the rows of one front, ordered so that every beginning covers the front evenly.
 
-    The objectives are scaled to [0, 1]. The row with the smallest sum comes first, then always the row that is
-    farthest (Euclidean) from its nearest predecessor. Ties go to the lexicographically smaller row, then to the
-    smaller index.
+    The objectives are scaled to [0, 1]. The row with the smallest sum comes first, then always the row that
+    is farthest (Euclidean) from its nearest predecessor. Ties go to the lexicographically smaller row, then
+    to the smaller index.
 
     Args:
         losses: (n, m) array of rows that do not dominate one another, without NaN.
@@ -145,8 +146,8 @@ def pick(losses: npt.ArrayLike, reference: npt.ArrayLike, k: int, method: Method
         reference: (m,) array, for the hypervolume.
         k: How many rows are wanted.
         method: Within a front, `hypervolume` takes the row that adds most to the rows taken from it so far
-            (rows that add nothing follow by epsilon net), `spread` follows the epsilon net, and `knee` takes the
-            knee and then the rows closest to it in scaled objectives.
+            (rows that add nothing follow by epsilon net), `spread` follows the epsilon net, and `knee` takes
+            the knee and then the rows closest to it in scaled objectives.
 
     Source of the greedy selection: Guerreiro et al. 2016, Greedy hypervolume subset selection.
     """
@@ -179,7 +180,7 @@ def _favourites(rows: FloatArray, reference: FloatArray, k: int, method: Method)
 
 
 def _greedy(rows: FloatArray, reference: FloatArray, k: int) -> list[int]:
-    """Up to k rows, each with the largest gain of hypervolume over those before it; ends when nothing is gained."""
+    """Up to k rows, each with the largest gain of hypervolume; ends when nothing is gained."""
     taken: list[int] = []
     total = 0.0
     while len(taken) < min(k, len(rows)):
@@ -226,7 +227,9 @@ def _scale(rows: FloatArray) -> FloatArray:
             continue
         low, high = np.nanmin(column), np.nanmax(column)
         span = high - low
-        scaled[:, j] = (rows[:, j] - low) / span if span > 0 else np.where(np.isfinite(rows[:, j]), 0.0, rows[:, j])
+        scaled[:, j] = (
+            (rows[:, j] - low) / span if span > 0 else np.where(np.isfinite(rows[:, j]), 0.0, rows[:, j])
+        )
     clipped: FloatArray = np.clip(scaled, 0.0, 1.0)
     return clipped
 

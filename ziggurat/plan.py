@@ -226,6 +226,8 @@ def next_jobs(
     )
     if over:
         return _failed_step(draft, failed)
+    if exhausted:
+        context = replace(context, trials=len(trials))
     _fill(draft, context, stopper, free_slots)
     missing = 0 if exhausted else context.trials - len(counted)
     waiting = draft.history.with_status(context.stage, TrialStatus.WAITING)

@@ -20,7 +20,7 @@ from ziggurat import __version__, budget, processes
 from ziggurat import spec as specs
 from ziggurat.domain import RunStatus
 from ziggurat.errors import SpecError
-from ziggurat.events import Amended, Body, RunFinished, RunStarted
+from ziggurat.events import Amended, Body, Event, RunFinished, RunStarted
 from ziggurat.history import History
 from ziggurat.journal import Journal, Lock, read_events
 from ziggurat.protocols import Listener
@@ -57,7 +57,9 @@ class Run:
         self.listeners: list[Listener] = []
         self.stop = threading.Event()
         self._lock = lock
-        for event in journal.events:
+        self._past: list[Event] = list(journal.events)
+        journal.events.clear()
+        for event in self._past:
             self.history.apply(event)
         self.last_seen_utc = self.history.last_utc
         self.mark = processes.mark(folder)
@@ -81,8 +83,15 @@ class Run:
         """
         for event in self.journal.append(list(bodies), time.time()):
             self.history.apply(event)
+            if not self.listeners:
+                self._past.append(event)
             for listener in self.listeners:
                 listener(event, self.history)
+
+    def past(self) -> list[Event]:
+        """Events that no listener has heard, oldest first; they are handed over once."""
+        past, self._past = self._past, []
+        return past
 
     def check_stop(self) -> None:
         """Raise if somebody has asked the run to stop.
@@ -98,10 +107,14 @@ class Run:
         self.record([RunFinished(status, reason)])
 
     def close(self) -> None:
-        """End everything this controller has started and give the run back."""
+        """Give the run back.
+
+        A server that a library has started for this process, such as Prefect's embedded one, may still be needed;
+        the reaper ends it with the process.
+        """
         self.journal.close()
-        processes.end(processes.marked(self.mark))
-        self._reaper.close()
+        if not processes.marked(self.mark):
+            self._reaper.close()
         processes.unmark()
         self._lock.release()
 

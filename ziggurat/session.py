@@ -15,9 +15,9 @@ from ziggurat.contexts import chance
 from ziggurat.domain import Job, JobKind, RunStatus, Trial
 from ziggurat.engine import Engine
 from ziggurat.errors import ZigguratError
-from ziggurat.events import Alert, Body
+from ziggurat.events import Alert, Body, Decided
 from ziggurat.listeners import alerts
-from ziggurat.listeners.mlflow_client import Place
+from ziggurat.listeners.mlflow_client import place_of
 from ziggurat.listeners.mlflow_mirror import MlflowMirror
 from ziggurat.listeners.notifier import Notifier
 from ziggurat.listeners.progress import progress
@@ -41,23 +41,23 @@ class Session:
         self.run = run
         spec = run.spec
         self._since = time.time()
-        self._crashes = alerts.crashes(run.journal.events)
+        past = run.past()
+        self._crashes = alerts.crashes(past)
         self._notifier = Notifier(spec.alerts.urls)
         self._mirror: MlflowMirror | None = None
         if spec.tracking.enabled:
-            self._place = Place.of(spec.tracking, spec.name, run.folder.parent)
-            self._mirror = MlflowMirror(spec.tracking, self._place, run.folder, spec.goals())
+            place = place_of(spec.tracking, run.folder.parent, spec.name)
+            self._mirror = MlflowMirror(spec.tracking, place, run.folder, spec.goals())
         outline = Outline(spec.goals(), spec.search.trials, spec.search.workers, run.limit_usd, str(run.folder), STAGES)
         self._view = progress(stream, outline) if stream is not None else None
         for listener in (self._notifier, self._mirror):
             if listener is not None:
-                listener.replay(run.journal.events)
+                listener.replay(past)
                 run.listeners.append(listener)
         if self._view is not None:
             run.listeners.append(self._view)
-            for event in run.journal.events:
+            for event in past:
                 self._view(event, run.history)
-        run.journal.events.clear()
         self.engine = Engine(run, ticks=[self._alerts])
 
     def _alerts(self, now: float) -> Sequence[Body]:
@@ -139,12 +139,25 @@ class Session:
             seed=best.seed, checkpoint=best.checkpoint, time_limit_s=PUBLISH_S,
         )  # fmt: skip
         try:
-            self._mirror.flush(FLUSH_S)
+            self._await_mirror(self._mirror)
             found = self.engine.call(job, PUBLISH_S)
         except ZigguratError as error:
             log.warning("MLflow: the best model was not logged (%s)", error)
             return
         self.run.record([_published(found, self.run.history.length, best)])
+
+    def _await_mirror(self, mirror: MlflowMirror) -> None:
+        """Wait until the mirror has written what has happened so far.
+
+        Raises:
+            ZigguratError: It has not within its time.
+        """
+        deadline = time.monotonic() + FLUSH_S
+        while mirror.pending:
+            self.run.check_stop()
+            if time.monotonic() > deadline:
+                raise ZigguratError(f"{mirror.pending} events are still waiting for the server")
+            self.engine.pool.wait(0.1)
 
     def _best(self) -> Trial | None:
         """The retrained model with the best first learned objective on validation."""
@@ -177,7 +190,5 @@ class Session:
 
 
 def _published(found: dict[str, Any], seen: int, trial: Trial) -> Body:
-    from ziggurat.events import Decided
-
     facts = {name: value for name, value in found.items() if isinstance(value, (str, int, float))}
     return Decided("published", "logged", trial.number, seen=seen, reason="best retrained model", facts=facts)

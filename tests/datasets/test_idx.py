@@ -120,7 +120,9 @@ def test_name_that_lies_about_gzip_is_noticed(idx_folder, one_line):
     one_line(dataset(idx_folder).check, str(labels), "add .gz")
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00\x00", b"\x00\x01\x08\x01", b"\x00\x00\x07\x01", b"\x89PNG\r\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00\x00", b"\x00\x01\x08\x01", b"\x00\x00\x07\x01", b"\x89PNG\r\n"]
+)
 def test_file_that_is_no_idx_is_refused(idx_folder, content, one_line):
     (idx_folder / "train-labels-idx1-ubyte").write_bytes(content)
     one_line(dataset(idx_folder).check, "train-labels-idx1-ubyte", "an IDX file begins with")

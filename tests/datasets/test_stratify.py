@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ziggurat.datasets import stratify
@@ -16,7 +16,11 @@ def labels_of(sizes, seed=0):
 def test_hundred_of_each_class_divide_as_the_fractions_say():
     y = labels_of([100, 200])
     train, validation, test = stratify.split(y, (0.7, 0.15, 0.15), 0)
-    assert [np.bincount(y[part]).tolist() for part in (train, validation, test)] == [[70, 140], [15, 30], [15, 30]]
+    assert [np.bincount(y[part]).tolist() for part in (train, validation, test)] == [
+        [70, 140],
+        [15, 30],
+        [15, 30],
+    ]
 
 
 @given(sizes=SIZES, seed=st.integers(0, 5), cut=st.tuples(st.floats(0.01, 0.9), st.floats(0.01, 0.99)))
@@ -54,6 +58,7 @@ def test_limit_keeps_shares_but_gives_each_class_its_minimum(sizes, total, at_le
     assert stratify.limit_counts(sizes, total, at_least) == expected
 
 
+@settings(max_examples=50)
 @given(sizes=SIZES, total=st.integers(18, 400))
 def test_limit_is_met_exactly(sizes, total):
     counts = stratify.limit_counts(sizes, total, 3)

@@ -34,6 +34,8 @@ from ziggurat.events import (
     TrialProposed,
 )
 from ziggurat.history import History
+from ziggurat.listeners import Tracking
+from ziggurat.listeners.mlflow_client import Place, connect, experiment_id, place_of
 
 START = 1_700_000_000.0
 OBJECTIVES = (
@@ -96,12 +98,12 @@ class Run:
         self, number: int, accuracy: float = 0.9, rung: int = 0, seconds: float = 10.0, cost_usd: float = 0.01
     ) -> None:
         """A segment runs to its end, with a point of the curve after every epoch."""
-        key = self.plan(number, rung)
+        key, started = self.plan(number, rung), self.clock
         epochs = self.history.trials[number].ladder[rung].epochs
         begin = 0 if rung == 0 else self.history.trials[number].ladder[rung - 1].epochs
         for epoch in range(begin + 1, epochs + 1):
-            self.clock += seconds / (epochs - begin)
-            value = Measurement("val_accuracy", accuracy * epoch / epochs, step=epoch)
+            self.clock = started + seconds * ((epoch - begin) / (epochs - begin))
+            value = Measurement("val_accuracy", accuracy * (epoch / epochs), step=epoch)
             self.add(Measured(key, number, 0, epoch, (value,)))
         final = Measurement("val_accuracy", accuracy, step=epochs)
         self.add(SegmentFinished(key, number, seconds, cost_usd, measurements=(final,), checkpoint="c.pt"))
@@ -132,3 +134,11 @@ class Run:
 def run() -> Run:
     """An empty run."""
     return Run()
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A fresh MLflow database, which takes seconds to make and is shared by all tests."""
+    found = place_of(Tracking(), tmp_path_factory.mktemp("mlflow"), "toy")
+    experiment_id(connect(found), found)
+    return found

@@ -4,29 +4,21 @@ import json
 import logging
 import shutil
 import socket
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ziggurat.domain import RunStatus
-from ziggurat.events import RunStarted
+from ziggurat.domain import RunStatus, TrialStatus
+from ziggurat.events import RunStarted, TrialEnded
 from ziggurat.listeners import Tracking, mlflow_client
 from ziggurat.listeners.mlflow_client import Place
 from ziggurat.listeners.mlflow_mirror import CURSOR, MlflowMirror
 
 LONG_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A fresh MLflow database, which takes seconds to make and is shared by the tests."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    settings = Tracking()
-    found = Place(settings.address(folder), "toy", settings.artifact_root(folder))
-    mlflow_client.experiment_id(mlflow_client.connect(found), found)
-    return found
 
 
 @pytest.fixture
@@ -51,6 +43,14 @@ def mirrored(place: Place, run_id: str) -> tuple[Any, dict[int, Any]]:
     return parents[0], dict(zip(numbers, children, strict=True))
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what a thread does."""
+    deadline, clock = time.monotonic() + LONG_S, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline
+        clock.wait(0.02)
+
+
 def search(run: Any, run_id: str, trials: int = 3) -> Any:
     """A run with some good trials and a failed one."""
     run.run_id = run_id
@@ -63,7 +63,9 @@ def search(run: Any, run_id: str, trials: int = 3) -> Any:
     return run
 
 
-def test_a_run_becomes_one_parent_and_a_flat_level_of_children(run: Any, place: Place, tmp_path: Path) -> None:
+def test_a_run_becomes_one_parent_and_a_flat_level_of_children(
+    run: Any, place: Place, tmp_path: Path
+) -> None:
     search(run, "flat").propose(4, stage="retrain")
     run.train(4, accuracy=0.95)
     run.end()
@@ -101,7 +103,9 @@ def test_a_curve_has_one_point_for_each_epoch(run: Any, place: Place, tmp_path: 
     assert [m.step for m in curve] == [1, 2, 3]
 
 
-def test_after_a_crash_the_rest_is_mirrored_without_duplicates(run: Any, place: Path, tmp_path: Path) -> None:
+def test_after_a_crash_the_rest_is_mirrored_without_duplicates(
+    run: Any, place: Place, tmp_path: Path
+) -> None:
     search(run, "crash")
     first = MlflowMirror(Tracking(), place, tmp_path, run.objectives)
     for event in run.events[:14]:
@@ -157,7 +161,6 @@ def test_an_interrupted_run_leaves_no_child_running_and_its_resumption_goes_on(
     run.begin()
     run.propose(0, rungs=2)
     run.train(0)
-    run.add(*[e.body for e in ()])
     run.end(RunStatus.INTERRUPTED)
     mirror = MlflowMirror(Tracking(), place, tmp_path, run.objectives)
     run.feed(mirror)
@@ -196,17 +199,17 @@ def test_a_child_deleted_by_hand_does_not_hold_up_the_others(
     search(run, "deleted", 1)
     mirror = MlflowMirror(Tracking(), place, tmp_path, run.objectives)
     run.feed(mirror)
-    deadline = time.monotonic() + LONG_S
-    while mirror.pending and time.monotonic() < deadline:
-        mirror._closing.wait(0.05)
+    until(lambda: not mirror.pending)
     mlflow_client.connect(place).delete_run(mirrored(place, "deleted")[1][0].info.run_id)
     before = len(run.events)
     run.propose(5)
     run.train(5)
-    run.add(*[e.body for e in run.events[3:4]])
-    run.feed(mirror, since=before)
-    assert mirror.close(LONG_S) == 0
-    assert 5 in mirrored(place, "deleted")[1]
+    run.add(TrialEnded(0, TrialStatus.STOPPED))
+    with caplog.at_level(logging.WARNING, "ziggurat"):
+        run.feed(mirror, since=before)
+        assert mirror.close(LONG_S) == 0
+    assert "does not take trial 0" in caplog.text
+    assert sorted(mirrored(place, "deleted")[1]) == [1, 5]
 
 
 def test_an_unreachable_server_neither_blocks_nor_raises_and_is_told_once(
@@ -218,9 +221,7 @@ def test_an_unreachable_server_neither_blocks_nor_raises_and_is_told_once(
         begun = time.perf_counter()
         run.feed(mirror)
         assert (time.perf_counter() - begun) / len(run.events) < 0.001
-        deadline = time.monotonic() + LONG_S
-        while "cannot be written" not in caplog.text and time.monotonic() < deadline:
-            mirror._abandoned.wait(0.05)
+        until(lambda: "cannot be written" in caplog.text)
         begun = time.perf_counter()
         assert mirror.close(0.5) == len(run.events)
         assert time.perf_counter() - begun < 2
@@ -241,9 +242,7 @@ def test_after_an_outage_everything_arrives_and_the_return_is_told(
     with caplog.at_level(logging.WARNING, "ziggurat"):
         mirror = MlflowMirror(Tracking(), moved, tmp_path, run.objectives)
         run.feed(mirror)
-        deadline = time.monotonic() + LONG_S
-        while "cannot be written" not in caplog.text and time.monotonic() < deadline:
-            mirror._abandoned.wait(0.05)
+        until(lambda: "cannot be written" in caplog.text)
         copy.rmdir()
         shutil.copy(file, copy)
         assert mirror.close(LONG_S) == 0

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ def test_a_curve_and_the_final_result_do_not_give_the_same_point_twice(run: Any)
     run.begin()
     run.propose(0)
     run.train(0, accuracy=0.9)
-    found = [p for p in mlflow_words.points(run.events)[0] if p.name == "val_accuracy"]
+    found = [p for p in mlflow_words.points(run.events, run.history)[0] if p.name == "val_accuracy"]
     assert [(p.step, round(p.value, 3)) for p in found] == [(1, 0.3), (2, 0.6), (3, 0.9)]
 
 
@@ -23,7 +24,7 @@ def test_points_carry_the_time_of_their_event(run: Any) -> None:
     run.begin()
     run.clock = 1_700_000_000.5
     run.propose(0)
-    assert [p.utc_ms for p in mlflow_words.points(run.events)[0]] == [1_700_000_000_500]
+    assert [p.utc_ms for p in mlflow_words.points(run.events, run.history)[0]] == [1_700_000_000_500]
 
 
 def test_only_trials_that_can_be_on_the_front_count_as_best(run: Any) -> None:
@@ -61,7 +62,7 @@ def test_a_proposal_job_belongs_to_no_child(run: Any) -> None:
     run.begin()
     key = "propose-0-a0"
     run.events.append(run.events[0].__class__(2, 0.0, "x", SegmentFinished(key, -1, 1.0, 0.0)))
-    assert mlflow_words.points(run.events) == {}
+    assert mlflow_words.points(run.events, run.history) == {}
 
 
 def test_a_measurement_without_a_step_lies_at_step_zero(run: Any) -> None:
@@ -72,11 +73,16 @@ def test_a_measurement_without_a_step_lies_at_step_zero(run: Any) -> None:
             9, 1.0, "x", SegmentFinished("j", 0, 1.0, 0.0, measurements=(Measurement("flops", math.inf),))
         )
     )
-    assert mlflow_words.points(run.events)[0][-1].step == 0
+    assert mlflow_words.points(run.events, run.history)[0][-1].step == 0
 
 
-@given(st.text(min_size=0, max_size=400))
+@given(st.text(max_size=400))
 def test_any_choice_gets_a_name_that_mlflow_takes(text: str) -> None:
     from mlflow.utils.validation import _validate_param_name
 
     _validate_param_name(mlflow_words.name(text))
+
+
+@pytest.mark.parametrize("name", ["lr", "block 1/width", "a.b-c_d:e"])
+def test_a_name_that_mlflow_takes_stays_as_it_is(name: str) -> None:
+    assert mlflow_words.name(name) == name

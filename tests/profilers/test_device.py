@@ -29,7 +29,13 @@ class Counting(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         Counting.runs += 1
-        Counting.seen = (tuple(x.shape), x.dtype, self.training, torch.get_num_threads(), torch.is_grad_enabled())
+        Counting.seen = (
+            tuple(x.shape),
+            x.dtype,
+            self.training,
+            torch.get_num_threads(),
+            torch.is_grad_enabled(),
+        )
         until = time.perf_counter() + self.seconds
         while time.perf_counter() < until:
             pass
@@ -75,7 +81,7 @@ def test_runs_are_in_evaluation_mode_with_the_asked_batch_type_and_threads() -> 
 def test_a_slow_model_still_gives_twenty_samples_and_no_more() -> None:
     found = by_name(TorchDevice(max_seconds=0.02, warmup=1000).profile(Counting(0.004), torch.zeros(6)))
     assert found["latency_p50_ms"].samples == 20
-    assert found["latency_p50_ms"].value == pytest.approx(4, rel=0.5)
+    assert found["latency_p50_ms"].value >= 4
     assert Counting.runs < 40
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -37,12 +38,12 @@ from ziggurat.events import (
     TrialProposed,
 )
 from ziggurat.history import History
+from ziggurat.report.summary import front_rows
 from ziggurat.spec import Spec, parse
 
 LADDER = (Fidelity(3), Fidelity(9), Fidelity(27))
 FULL = (Fidelity(20), Fidelity(40), Fidelity(60))
 START = 1_790_000_000.0
-UNITS = {"parameters": "1", "val_accuracy": "1"}
 
 
 def unit(metric: str) -> str:
@@ -145,7 +146,7 @@ def draw(rng: np.random.Generator) -> dict[str, Value]:
 
 def parameters(candidate: Mapping[str, Value]) -> float:
     widths = [64, *(int(candidate[f"width_{i + 1}"]) for i in range(int(candidate["depth"]))), 10]
-    return float(sum(a * b + b for a, b in zip(widths, widths[1:], strict=False)))
+    return float(sum(a * b + b for a, b in pairwise(widths)))
 
 
 def skill(candidate: Mapping[str, Value], epochs: float, rng: np.random.Generator) -> float:
@@ -230,8 +231,6 @@ def retrain(story: Story, numbers: list[int], rng: np.random.Generator, seeds: i
 
 def whole(trials: int = 60, *, baseline: int = 0, retrained: int = 3) -> Story:
     """A run through all stages."""
-    from ziggurat.report.summary import front_rows
-
     rng = np.random.default_rng(7)
     story = Story()
     story.begin("preflight")

@@ -89,6 +89,13 @@ def test_the_highest_rung_comes_first():
     assert promoted(PROMOTION, story) == 9
 
 
+def test_a_trial_paused_higher_up_is_not_promoted_by_its_rank_below():
+    story = told(0.5, 0.6, 0.55, 0.3, 0.31, 0.32, verdict="pause")
+    story.finish(1, val_accuracy=0.7)
+    story.verdict(1, "pause")
+    assert promoted(PROMOTION, story) == 2
+
+
 def test_a_trial_that_failed_later_counts_at_its_rung_but_is_not_promoted():
     story = told(0.9, 0.6, 0.5, verdict="pause")
     story.fail(0, FailureKind.OUT_OF_MEMORY)

@@ -94,6 +94,27 @@ class _Interrupted(nn.Module):
         raise KeyboardInterrupt
 
 
+class _Watch(nn.Module):
+    """Keeps the batches that it sees in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.seen.append(x)
+        return x
+
+
+def test_every_epoch_has_its_own_order(tmp_path: Path) -> None:
+    watch = _Watch()
+    Lightning(batch_size=40).train(nn.Sequential(watch, model()), JOB, data(), quiet, tmp_path, None)
+    first, second = watch.seen
+    assert not torch.equal(first, second)
+    assert torch.equal(first.sum(0), second.sum(0))
+
+
 def test_an_interrupt_from_the_keyboard_stays_one(tmp_path: Path) -> None:
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
@@ -139,8 +160,8 @@ def test_a_loss_ten_times_above_its_beginning_is_divergence(tmp_path: Path) -> N
 def test_divergence_is_judged_against_the_first_epoch_of_an_earlier_segment(tmp_path: Path) -> None:
     first = Lightning().train(nn.Sequential(model(), _Poison(1.0)), JOB, data(), quiet, tmp_path, None)
     then = replace(JOB, from_rung=0, to_rung=1)
+    poisoned = nn.Sequential(model(), _Poison(-1000.0))
     with pytest.raises(Diverged, match="of epoch 3"):
-        poisoned = nn.Sequential(model(), _Poison(-1000.0))
         Lightning().train(poisoned, then, data(), quiet, tmp_path, first.checkpoint)
 
 
@@ -178,8 +199,8 @@ def test_evaluated_weights_are_the_averaged_ones(tmp_path: Path) -> None:
     setting.load_weights(bare, second.checkpoint)
     for mean, one, two in zip(bare.parameters(), after_one, net.parameters(), strict=True):
         assert torch.allclose(mean, (one + two) / 2)
-    part = data()
-    result = {m.metric: m for m in setting.evaluate(model(), second.checkpoint, part.validation_x, part.validation_y)}
+    x, y = data().validation_x, data().validation_y
+    result = {m.metric: m for m in setting.evaluate(model(), second.checkpoint, x, y)}
     assert result["test_loss"].value == pytest.approx(seen.rows[-1]["val_loss"].value)
     assert result["test_accuracy"].value == seen.rows[-1]["val_accuracy"].value
     assert result["test_accuracy"].samples == 12
@@ -198,7 +219,8 @@ def test_hyperparameters_of_a_candidate_take_the_place_of_the_settings(tmp_path:
 
 
 def test_a_choice_out_of_bounds_is_named_in_one_line() -> None:
-    with pytest.raises(SpecError, match=r"choice 'batch_size' of candidate \w{12} is 0: .*greater than or equal to 1"):
+    message = r"choice 'batch_size' of candidate \w{12} is 0: .*greater than or equal to 1"
+    with pytest.raises(SpecError, match=message):
         Lightning().given(Candidate({"batch_size": 0}))
 
 
@@ -223,6 +245,12 @@ def test_bfloat16_training_learns_and_keeps_float32_weights(tmp_path: Path) -> N
     Lightning(precision="bf16-mixed", learning_rate=0.1).train(net, JOB, data(), seen, tmp_path, None)
     assert seen.rows[-1]["train_loss"].value < seen.rows[0]["train_loss"].value
     assert {p.dtype for p in net.parameters()} == {torch.float32}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_float16_without_a_gpu_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="'16-mixed', which needs a CUDA GPU"):
+        Lightning(precision="16-mixed").train(model(), JOB, data(), quiet, tmp_path, None)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
@@ -251,5 +279,5 @@ def test_continuing_past_the_rung_is_refused(tmp_path: Path) -> None:
 def test_an_empty_training_part_is_refused(tmp_path: Path) -> None:
     part = data()
     empty = replace(part, train_x=part.train_x[:0], train_y=part.train_y[:0])
-    with pytest.raises(SpecError, match="no examples"):
+    with pytest.raises(SpecError, match="is empty"):
         Lightning().train(model(), JOB, empty, quiet, tmp_path, None)

@@ -26,7 +26,10 @@ def test_an_optimizer_that_cannot_train_a_layer_is_refused(name: str) -> None:
     [
         ({"optimizer": {"name": "adamw2"}}, "trainer.optimizer.name is 'adamw2'.*did you mean AdamW"),
         ({"optimizer": {"name": "Zzz"}}, "known: .*AdamW.*SGD"),
-        ({"optimizer": {"arguments": {"betass": [0.9, 0.99]}}}, "AdamW takes no 'betass'; did you mean betas"),
+        (
+            {"optimizer": {"arguments": {"betass": [0.9, 0.99]}}},
+            "AdamW takes no 'betass'; did you mean betas",
+        ),
         ({"optimizer": {"arguments": {"lr": 0.1}}}, "give trainer.learning_rate instead"),
         ({"optimizer": {"arguments": {"betas": [0.9, 2.0]}}}, "AdamW cannot be used .*Invalid beta"),
         ({"schedule": {"name": "CosineAnealingLR"}}, "did you mean CosineAnnealingLR"),
@@ -69,7 +72,9 @@ LADDER = (Fidelity(2, 0.25), Fidelity(4, 0.5), Fidelity(10, 1.0))
 
 def test_horizon_adds_up_rungs_on_their_own_data() -> None:
     job = Job("k", JobKind.TRAIN, "search", ladder=LADDER, to_rung=0)
-    assert horizon(job, 25, 10) == 2 * 3 + 2 * 5 + 6 * 10  # 25 of 100 examples: 3 batches of 25, 5 of 50, 10 of 100
+    assert (
+        horizon(job, 25, 10) == 2 * 3 + 2 * 5 + 6 * 10
+    )  # 25 of 100 examples: 3 batches of 25, 5 of 50, 10 of 100
 
 
 def test_horizon_of_a_straight_training_uses_the_data_of_its_rung_throughout() -> None:
@@ -77,7 +82,11 @@ def test_horizon_of_a_straight_training_uses_the_data_of_its_rung_throughout() -
     assert horizon(job, 100, 10) == 10 * 10
 
 
-@given(n=st.integers(1, 500), batch=st.integers(1, 64), epochs=st.lists(st.integers(1, 9), min_size=1, max_size=4))
+@given(
+    n=st.integers(1, 500),
+    batch=st.integers(1, 64),
+    epochs=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+)
 def test_horizon_on_all_data_is_epochs_times_batches(n: int, batch: int, epochs: list[int]) -> None:
     ladder = tuple(Fidelity(sum(epochs[: i + 1])) for i in range(len(epochs)))
     for rung in range(len(ladder)):

@@ -40,7 +40,12 @@ def data(n: int = 37, shape: tuple[int, ...] = (1, 6, 6)) -> Data:
 def model() -> nn.Module:
     torch.manual_seed(5)
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, CLASSES)
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Linear(64, CLASSES),
     )
 
 

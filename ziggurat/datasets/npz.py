@@ -115,7 +115,7 @@ class Npz(Setting):
                             "save an array of plain numbers"
                         )
                     shapes[name] = shape
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
             raise _unreadable(self.path, error) from None
         for name in (self.x, self.y):
             if name not in shapes:
@@ -126,7 +126,7 @@ class Npz(Setting):
         try:
             with np.load(Path(self.path).expanduser(), allow_pickle=False) as file:
                 return [file[name] for name in names]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
             raise _unreadable(self.path, error) from None
 
 

@@ -94,7 +94,7 @@ class Channel:
             try:
                 channel = channel or _open(self._url)
                 self._deliver(channel, alert)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a dead channel must not reach the run
                 log.warning("alert '%s' did not reach %s (%s)", alert.key, self.label, type(error).__name__)
             self._done()
 

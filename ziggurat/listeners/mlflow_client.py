@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from ziggurat.listeners.tracking import Tracking
 
 RUN_ID = "ziggurat.run_id"
 STAGE = "ziggurat.stage"
@@ -24,10 +28,13 @@ PARENT = "mlflow.parentRunId"
 REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
 """Error codes of MLflow that no retry can heal."""
 
+PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+"""Where databases listen unless their address says otherwise."""
+
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -55,6 +62,12 @@ class Place:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.scheme else self.uri
 
 
+def place_of(settings: Tracking, runs_dir: Path, name: str) -> Place:
+    """Where the runs of a spec with a name are kept."""
+    root = settings.artifact_root(runs_dir)
+    return Place(settings.address(runs_dir), settings.experiment or name, root)
+
+
 def connect(place: Place) -> MlflowClient:
     """A client; MLflow is imported here and told to be quiet."""
     for name, value in _ENVIRONMENT.items():
@@ -62,8 +75,24 @@ def connect(place: Place) -> MlflowClient:
     from mlflow import MlflowClient
 
     for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
+    _knock(place.uri)
     return MlflowClient(tracking_uri=place.uri, registry_uri=place.uri)
+
+
+def _knock(uri: str) -> None:
+    """Notice at once that a database cannot be opened; MLflow itself takes 100 s to say so.
+
+    Raises:
+        OSError: Nobody listens there, or the file cannot be opened.
+    """
+    parts = urlsplit(uri)
+    kind = parts.scheme.partition("+")[0]
+    if kind == "sqlite" and parts.path.strip("/"):
+        with Path(parts.path[1:]).open("ab"):
+            pass
+    elif kind in PORTS and parts.hostname:
+        socket.create_connection((parts.hostname, parts.port or PORTS[kind]), timeout=5).close()
 
 
 def experiment_id(client: MlflowClient, place: Place) -> str:

@@ -125,7 +125,7 @@ class MlflowMirror:
                 continue
             try:
                 self._advance()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - nothing that happens here may reach the run
                 failures += 1
                 self._lose(error)
                 pause = min(0.5 * 2.0 ** min(failures, 10), LONGEST_PAUSE_S)
@@ -202,7 +202,7 @@ class MlflowMirror:
         self._fold(batch[-1].seq + 1)
         if self._parent is None:
             self._parent = self._create_parent(client)
-        touched = mlflow_words.points(batch)
+        touched = mlflow_words.points(batch, self._history)
         if any(isinstance(e.body, RunFinished) for e in batch):
             touched.update({n: touched.get(n, []) for n, t in self._history.trials.items() if not t.ended})
         for number, points in touched.items():

@@ -106,9 +106,9 @@ def _exportable(model: nn.Module, example: Tensor) -> bool:
 
     try:
         torch.export.export(model, (example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
-    except Exception as error:  # torch raises many kinds, and gives each a page of text
+    except Exception as error:  # noqa: BLE001 - torch raises many kinds
         log.warning(
-            "torch cannot export the model (%s: %s); it is logged by pickle, so load it only where it is trusted",
+            "torch cannot export the model (%s: %s); it is logged by pickle, to be loaded only if trusted",
             type(error).__name__,
             next(iter(str(error).splitlines()), "")[:160],
         )

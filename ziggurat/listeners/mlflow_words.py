@@ -54,10 +54,11 @@ def ms(utc: float) -> int:
     return round(utc * 1000)
 
 
-def points(events: Iterable[Event]) -> dict[int, list[Point]]:
+def points(events: Iterable[Event], history: History) -> dict[int, list[Point]]:
     """What some events add to the children, by trial; a trial that is only touched has an empty list.
 
-    The same events give the same points, so that writing them twice changes nothing.
+    A final result that repeats the last point of a curve adds nothing. The same events give the same points,
+    so that writing them twice changes nothing. The history contains the events.
     """
     found: dict[int, list[Point]] = {}
     for event in events:
@@ -72,9 +73,10 @@ def points(events: Iterable[Event]) -> dict[int, list[Point]]:
         elif isinstance(body, Measured):
             rows += _points(body.measurements, event.utc, body.step or 0)
         elif isinstance(body, SegmentFinished):
-            before = {(p.name, p.step, p.value) for p in rows}
-            new = _points(body.measurements, event.utc)
-            rows += [p for p in new if (p.name, p.step, p.value) not in before]
+            curve = history.curves.get(body.trial, ())
+            before = {(m.metric, step, m.value) for step, row in curve for m in row}
+            new = (m for m in body.measurements if (m.metric, m.step, m.value) not in before)
+            rows += _points(new, event.utc)
     return found
 
 

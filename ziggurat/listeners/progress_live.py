@@ -19,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ziggurat.domain import TrialStatus
 from ziggurat.listeners import progress_words as words
 from ziggurat.listeners.progress_picture import Picture
 
@@ -132,7 +133,7 @@ def _stages(picture: Picture) -> Text:
 def _bars(picture: Picture) -> Table:
     outline = picture.outline
     table = Table.grid(padding=(0, 1))
-    counts = " · ".join(f"{count} {status}" for status, count in picture.counts.items() if count)
+    counts = " · ".join(f"{picture.counts[s]} {s}" for s in TrialStatus if picture.counts.get(s))
     table.add_row(
         "trials",
         ProgressBar(total=outline.trials, completed=picture.judged, width=BAR),

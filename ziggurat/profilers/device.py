@@ -1,6 +1,6 @@
 """Settings of a device that torch itself runs on: the machine's CPU, or a CUDA GPU.
 
-The fields are the YAML; what they do is in the sibling modules, which import torch and are imported when used.
+The fields are the YAML; what they do is in sibling modules, which import torch and are imported when used.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ class TorchDevice(Setting):
 
     kind: Literal["torch"] = "torch"
     name: str = Field(
-        default="local", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="Name of the device in reports."
+        default="local",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+        description="Name of the device in reports.",
     )
-    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d{1,2})?)$", description="cpu, cuda, cuda:0, ...")
+    device: str = Field(
+        default="cpu", pattern=r"^(cpu|cuda(:\d{1,2})?)$", description="cpu, cuda, cuda:0, ..."
+    )
     batch_size: int = Field(default=1, ge=1, le=65_536, description="Examples in a measured batch.")
     threads: int = Field(default=1, ge=1, le=1024, description="Threads of torch while measuring on a CPU.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
@@ -35,13 +39,16 @@ class TorchDevice(Setting):
     warmup: int = Field(default=10, ge=0, le=100_000, description="Runs before measuring.")
     repetitions: int = Field(default=100, ge=20, le=1_000_000, description="Measured runs.")
     max_seconds: float = Field(
-        default=2.0, gt=0, le=3600, description="Time for one model; at least 20 runs are measured all the same."
+        default=2.0,
+        gt=0,
+        le=3600,
+        description="Time for one model; at least 20 runs are measured all the same.",
     )
     noise_limit: float = Field(
         default=0.1,
         gt=0,
         le=10,
-        description="Width of the central 68 % of the samples relative to the median above which they are noisy.",
+        description="Samples are noisy if the central 68 % are wider than this, relative to the median.",
     )
     usd_per_hour: float = Field(default=0.0, ge=0, le=10_000, description="Price of the device.")
 
@@ -59,8 +66,8 @@ class TorchDevice(Setting):
         index = int(self.device.partition(":")[2] or 0)
         if index >= count:
             raise SpecError(
-                f"devices: '{self.name}' asks for device '{self.device}', but torch sees {count} CUDA devices here; "
-                "use device: cpu or run where the GPU is"
+                f"devices: '{self.name}' asks for device '{self.device}', but torch sees {count} CUDA "
+                "devices here; use device: cpu or run where the GPU is"
             )
 
     def profile(self, model: nn.Module, example: Tensor) -> tuple[Measurement, ...]:
@@ -72,8 +79,9 @@ class TorchDevice(Setting):
 
         Returns:
             latency_p50_ms, latency_p90_ms and latency_p99_ms of one batch; latency_noise, the width of the
-            central 68 % of the samples relative to their median; peak_memory_mb, on CUDA what the model, the batch
-            and the forward pass allocate at most, on a CPU the weights plus the results alive at the same time.
+            central 68 % of the samples relative to their median; peak_memory_mb, on CUDA the most that the
+            model, the batch and the forward pass allocate, on a CPU the weights plus the results alive at
+            the same time.
 
         Raises:
             SpecError: The device is absent or cannot run the model in the asked type.

@@ -15,7 +15,7 @@ class _Live(TorchDispatchMode):
     """Adds up the storages of results while they live; views share their storage."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self._known: set[int] = set()
 
@@ -34,7 +34,7 @@ class _Live(TorchDispatchMode):
         self._known.discard(key)
         self.now -= size
 
-    def __torch_dispatch__(  # noqa: PLW3201 - torch's own name
+    def __torch_dispatch__(
         self,
         func: Any,  # noqa: ANN401
         types: Any,  # noqa: ANN401

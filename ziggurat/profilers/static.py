@@ -1,10 +1,12 @@
-"""What is known about a model before it is trained or run: parameters, FLOPs and size, exact and in milliseconds.
+"""What is known about a model before it is trained or run: parameters, FLOPs and size, exact and quick.
 
-The model is built on torch's meta device, where tensors have shapes but no numbers; where it cannot be, on the CPU.
+The model is built on torch's meta device, where tensors have shapes but no numbers, or, where that fails, on
+the CPU.
 """
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,7 +49,7 @@ _LIGHT = ("upsample", "fused_lstm_cell", "fused_gru_cell", "cummax", "cummin")
 
 
 def static_metrics(build: Callable[[], nn.Module], example_shape: tuple[int, ...]) -> tuple[Measurement, ...]:
-    """parameters and flops (of one example) as pure numbers, model_size_mb as bytes of the state / 1e6.
+    """Metrics parameters, flops (of one example), and model_size_mb, the bytes of the state / 1e6.
 
     Args:
         build: Builds the model; it is called once or twice, with torch's default device set.
@@ -58,10 +60,10 @@ def static_metrics(build: Callable[[], nn.Module], example_shape: tuple[int, ...
     """
     try:
         model, (flops, unknown) = _counted(build, example_shape, "meta")
-    except Exception:  # the model needs numbers; whatever is really wrong with it fails below as well
+    except Exception:  # noqa: BLE001 - the model needs numbers; whatever is really wrong with it fails below as well
         model, (flops, unknown) = _counted(build, example_shape, "cpu")
     for name in unknown:
-        warnings.warn(f"flops leave out operation {name}, which torch's counter does not know", stacklevel=1)
+        _warn_once(name)
     return (
         Measurement("parameters", float(sum(p.numel() for p in model.parameters()))),
         Measurement("flops", float(flops)),
@@ -87,6 +89,12 @@ def count_flops(model: nn.Module, batch: Tensor) -> tuple[int, list[str]]:
     return counter.get_total_flops(), sorted(seen.unknown)
 
 
+@functools.cache
+def _warn_once(name: str) -> None:
+    """Warn of an uncounted operation, once in a process."""
+    warnings.warn(f"flops leave out operation {name}, which torch's counter does not know", stacklevel=3)
+
+
 def _counted(
     build: Callable[[], nn.Module], shape: tuple[int, ...], device: str
 ) -> tuple[nn.Module, tuple[int, list[str]]]:
@@ -102,15 +110,17 @@ def _bytes(model: nn.Module) -> int:
 
 @contextmanager
 def _evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, without the fused kernels for attention and recurrence, whose work the counter misses."""
+    """Evaluation mode, without fused kernels for attention and recurrence, whose work the counter misses."""
     modes = {m: m.training for m in model.modules()}
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    onednn = torch.backends.mkldnn.set_flags(False)
     model.eval()
     try:
-        with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
+        with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
+        torch.backends.mkldnn.set_flags(*onednn[:1])
         torch.backends.mha.set_fastpath_enabled(fused)
         for module, training in modes.items():
             module.training = training
@@ -120,10 +130,10 @@ class _Seen(TorchDispatchMode):
     """Keeps the names of operations that the counter does not know and that may do much work."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.unknown: set[str] = set()
 
-    def __torch_dispatch__(  # noqa: PLW3201 - torch's own name
+    def __torch_dispatch__(
         self,
         func: Any,  # noqa: ANN401
         types: Any,  # noqa: ANN401
@@ -137,7 +147,7 @@ class _Seen(TorchDispatchMode):
 
 
 def _works(func: Any) -> bool:  # noqa: ANN401 - torch's operator has no public type
-    """Whether an unknown operation may do much work: torch's own by name, all others by being someone's own."""
+    """Whether an unknown operation may do much work: torch's own by name, all others always."""
     namespace, _, name = str(func.overloadpacket).partition(".")
     if namespace not in {"aten", "prims", "prim"}:
         return namespace != "profiler"

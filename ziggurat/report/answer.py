@@ -154,7 +154,7 @@ def _cut(case: Case) -> list[str]:
 
 
 def missing_usd(case: Case) -> float | None:
-    """What finishing would cost, extrapolated from the mean trial and the mean epoch so far; None if unknown."""
+    """What finishing would cost, going by the mean trial and epoch so far; None if unknown."""
     counts, spec = case.summary.counts, case.spec
     trials = case.history.of_stage("search")
     epochs, usd = trained(case.history)
@@ -247,7 +247,7 @@ def gate(case: Case) -> Gate | None:
     among = f" over {n:g} candidates" if isinstance(n, (int, float)) else ""
     interval = f"{100 * case.spec.validation.confidence:g} % interval {_signed(low)} to {_signed(high)}"
     text = (
-        f"Kendall's tau between the ranking after the lowest rung and after the top rung is {_signed(tau)}{among} "
+        f"Kendall's tau of the rankings after the lowest and after the top rung is {_signed(tau)}{among} "
         f"({interval}). {_means(tau, low, high, bar)}"
     )
     return Gate(text, tau, low, high, decision.verdict)
@@ -259,12 +259,12 @@ def _signed(value: float) -> str:
 
 def _means(tau: float, low: float, high: float, bar: float) -> str:
     if high < bar:
-        return f"Even its upper end is below the gate of {bar:g}: the cheap setting ranks candidates differently."
+        return f"Even its upper end is below the gate of {bar:g}: the cheap setting ranks differently."
     if low >= bar:
         return f"Its lower end is above the gate of {bar:g}: judging candidates cheaply is sound here."
     if tau >= bar:
         return f"The estimate is above the gate of {bar:g}, but the interval is too wide to be sure."
-    return f"The estimate is below the gate of {bar:g}, but the interval reaches above it, so the search went on."
+    return f"The estimate is below the gate of {bar:g}, but its interval reaches above, so the run went on."
 
 
 def _fact(value: object) -> float:

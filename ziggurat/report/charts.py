@@ -60,7 +60,11 @@ def _limits(panel: Panel) -> list[dict[str, Any]]:
     for value, letter, other in ((panel.limits[0], "x", "y"), (panel.limits[1], "y", "x")):
         if value is None:
             continue
-        label = {"text": "limit", "textposition": "end", "font": {"size": 11, "color": VERMILION}}
+        label = {
+            "text": "limit",
+            "textposition": "start" if letter == "x" else "end",
+            "font": {"size": 11, "color": VERMILION},
+        }
         ends = {
             f"{letter}0": value,
             f"{letter}1": value,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from ziggurat.report.panels import Panel, Scale
+    from ziggurat.report.panels import Panel, Points, Scale
 
 
 def _scale(axes: Axes, letter: str, scale: Scale) -> None:
@@ -35,50 +35,28 @@ def _draw(axes: Axes, panel: Panel, trials: int) -> Any:  # noqa: ANN401 - matpl
     dress(axes, panel.x.title, panel.y.title)
     _scale(axes, "x", panel.x)
     _scale(axes, "y", panel.y)
-    axes.scatter(
-        panel.lower.x,
-        panel.lower.y,
-        s=14,
-        color="#B8C1CB",
-        alpha=0.6,
-        linewidths=0,
-        label="Below the top rung",
-    )
-    if panel.baseline.x:
-        axes.scatter(
-            panel.baseline.x,
-            panel.baseline.y,
-            s=26,
-            marker="s",
-            facecolors="none",
-            edgecolors="#5B6672",
-            label="Random baseline",
-        )
+    faint = {"s": 14, "color": "#B8C1CB", "alpha": 0.6, "linewidths": 0}
+    _scatter(axes, panel.lower, "Below the top rung", faint)
+    square = {"s": 26, "marker": "s", "facecolors": "none", "edgecolors": "#5B6672"}
+    _scatter(axes, panel.baseline, "Random baseline", square)
+    if panel.baseline_stairs:
         axes.plot(*zip(*panel.baseline_stairs, strict=True), color=GREY, linestyle=":", linewidth=1.3)
     if panel.stairs:
         axes.plot(*zip(*panel.stairs, strict=True), color=VERMILION, linewidth=1.6, label="Front")
-    order = [i + 1 for i in panel.top.order]
-    drawn = axes.scatter(
-        panel.top.x, panel.top.y, s=34, c=order, cmap="cividis", vmin=1, vmax=max(2, trials), linewidths=0.4,
-        edgecolors="white", label="Top rung", zorder=3,
-    )  # fmt: skip
-    axes.scatter(
-        panel.front.x, panel.front.y, s=90, facecolors="none", edgecolors=VERMILION, linewidths=1.4, zorder=4
-    )
-    if panel.retrained.x:
-        axes.scatter(
-            panel.retrained.x,
-            panel.retrained.y,
-            s=75,
-            marker="D",
-            color=ORANGE,
-            edgecolors=BLACK,
-            linewidths=0.9,
-            label="Retrained",
-            zorder=5,
-        )
+    shades = {"cmap": "cividis", "vmin": 1, "vmax": max(2, trials), "c": [i + 1 for i in panel.top.order]}
+    white = {"s": 34, "edgecolors": "white", "linewidths": 0.4, "zorder": 3}
+    drawn = _scatter(axes, panel.top, "Top rung", shades | white)
+    ring = {"s": 90, "facecolors": "none", "edgecolors": VERMILION, "linewidths": 1.4, "zorder": 4}
+    _scatter(axes, panel.front, "", ring)
+    diamond = {"s": 75, "marker": "D", "color": ORANGE, "edgecolors": BLACK, "linewidths": 0.9, "zorder": 5}
+    _scatter(axes, panel.retrained, "Retrained", diamond)
     _bounds(axes, panel)
     return drawn
+
+
+def _scatter(axes: Axes, points: Points, label: str, style: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Points of one kind; a kind without points stays out of the legend."""
+    return axes.scatter(points.x, points.y, label=label if label and points.x else "_", **style)
 
 
 def _bounds(axes: Axes, panel: Panel) -> None:
@@ -109,10 +87,9 @@ def pareto(panels: Sequence[Panel], trials: int) -> bytes:
     if any(p.top.x for p in panels):
         figure.colorbar(drawn[0], ax=list(grid), label="Trial order", pad=0.01, aspect=40)
     handles: dict[str, Any] = {}
-    for axes, panel in zip(grid, panels, strict=False):
+    for axes in grid[: len(panels)]:
         found = zip(*axes.get_legend_handles_labels(), strict=True)
-        empty = {"Below the top rung": not panel.lower.x, "Top rung": not panel.top.x}
-        handles |= {label: handle for handle, label in found if not empty.get(label)}
+        handles |= {label: handle for handle, label in found}
     figure.legend(
         handles.values(),
         handles.keys(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,14 @@ from ziggurat.report import (
 from ziggurat.report.answer import Case
 from ziggurat.report.hover import hover
 from ziggurat.report.plain import front_json
-from ziggurat.report.redact import redacted
+from ziggurat.report.redact import redacted, without_login
 from ziggurat.report.summary import BASELINE, SEARCH, summarize
 
 if TYPE_CHECKING:
     from ziggurat.history import History
     from ziggurat.report.facts import ReportFacts
+    from ziggurat.report.panels import Panel
+    from ziggurat.report.progress import RungBar, Spend, Step
     from ziggurat.spec import Spec
 
 TEMPLATE = Path(__file__).with_name("template.html.jinja")
@@ -55,7 +58,7 @@ def write_report(folder: Path, spec: Spec, history: History, *, utc: float, fact
     summary = summarize(spec.goals(), history, workers=spec.search.workers, status=facts.status, utc=utc)
     case = Case(spec, history, summary, facts)
     folder.mkdir(parents=True, exist_ok=True)
-    series = _series(case)
+    series = series_of(case)
     plain = json.dumps(front_json(summary), indent=2, allow_nan=False, ensure_ascii=False)
     write_whole(folder / "front.json", (plain + "\n").encode())
     priced, trials = summary.cost_usd > 0, _trials(case)
@@ -83,27 +86,34 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-class _Series:
+@dataclass(frozen=True)
+class Series:
     """Everything that is drawn, computed once for page and images."""
 
-    def __init__(self, case: Case) -> None:
-        history, summary = case.history, case.summary
-        self.panels = panels.panels(summary, history)
-        self.steps = progress.growth(history, summary.objectives, SEARCH)
-        self.baseline = progress.growth(history, summary.objectives, BASELINE)
-        self.bars = progress.rung_bars(history)
-        self.lines = progress.spending(history)
+    panels: list[Panel]
+    steps: list[Step]
+    baseline: list[Step]
+    bars: list[RungBar]
+    lines: list[Spend]
 
 
-def _series(case: Case) -> _Series:
-    return _Series(case)
+def series_of(case: Case) -> Series:
+    """What is drawn of a run."""
+    history, summary = case.history, case.summary
+    return Series(
+        panels=panels.panels(summary, history),
+        steps=progress.growth(history, summary.objectives, SEARCH),
+        baseline=progress.growth(history, summary.objectives, BASELINE),
+        bars=progress.rung_bars(history),
+        lines=progress.spending(history),
+    )
 
 
 def _trials(case: Case) -> int:
     return len(case.history.of_stage(SEARCH))
 
 
-def render(case: Case, series: _Series, utc: float) -> str:
+def render(case: Case, series: Series, utc: float) -> str:
     """The page as text."""
     import jinja2
     from plotly.offline import get_plotlyjs
@@ -116,6 +126,7 @@ def render(case: Case, series: _Series, utc: float) -> str:
         name=case.spec.name,
         data=case.facts.data,
         status=str(case.summary.status),
+        begun=bool(case.history.of_stage(SEARCH) or case.summary.retrained),
         status_title=answer.TITLES[case.summary.status],
         sentences=answer.sentences(case),
         cards=tables.cards(case),
@@ -148,7 +159,7 @@ def script_json(plain: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _charts(case: Case, series: _Series) -> list[Chart]:
+def _charts(case: Case, series: Series) -> list[Chart]:
     """The charts that have something to show, each with the id of its place on the page."""
     priced = case.summary.cost_usd > 0
     found: list[tuple[str, str, Chart]] = []
@@ -200,7 +211,7 @@ def _identity(case: Case) -> list[tuple[str, str]]:
         ("Seed", str(spec.seed)),
         ("Repeat", facts.command),
         ("Continue", facts.resume),
-        ("Compare", facts.mlflow),
+        ("Compare", without_login(facts.mlflow)),
         *(
             ("Amended", f"{_changes(a.changes)}{f' ({a.reason})' if a.reason else ''}")
             for a in case.history.amendments

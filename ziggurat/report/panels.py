@@ -183,15 +183,23 @@ def _edge(trials: Sequence[Trial], x: Scale, y: Scale) -> tuple[tuple[float, flo
     first, second = x.objective, y.objective
     assert second is not None
     if first is None:
-        best, line = math.inf, []
-        for trial in trials:
-            best = min(best, second.loss(trial.value(second.metric)))
-            line.append((float(trial.index + 1), y.at(second.loss(best))))
-        return tuple(line)
+        return _best_so_far(trials, second, y)
     losses = [(first.loss(t.value(first.metric)), second.loss(t.value(second.metric))) for t in trials]
     corners = stairs(losses, (first.loss(first.reference), second.loss(second.reference)))
     # a loss is its own inverse: it changes the sign or nothing
     return tuple((x.at(first.loss(a)), y.at(second.loss(b))) for a, b in corners)
+
+
+def _best_so_far(trials: Sequence[Trial], objective: Objective, y: Scale) -> tuple[tuple[float, float], ...]:
+    best = math.inf
+    line: list[tuple[float, float]] = []
+    for trial in trials:
+        at = float(trial.index + 1)
+        if line:
+            line.append((at, line[-1][1]))
+        best = min(best, objective.loss(trial.value(objective.metric)))
+        line.append((at, y.at(objective.loss(best))))
+    return tuple(line)
 
 
 def panels(summary: Summary, history: History) -> list[Panel]:

@@ -71,6 +71,7 @@ def rungs(bars: Sequence[RungBar]) -> Chart:
         ("Stopped early", [b.stopped for b in bars], SKY, "/", BLACK),
         ("Failed", [b.failed for b in bars], VERMILION, "x", BLACK),
     )
+    hatch = {"fillmode": "overlay", "fgcolor": "#FFFFFF", "fgopacity": 0.35, "size": 8}
     data = [
         {
             "type": "bar",
@@ -82,16 +83,7 @@ def rungs(bars: Sequence[RungBar]) -> Chart:
             "insidetextanchor": "middle",
             "textangle": 0,
             "textfont": {"color": ink},
-            "marker": {
-                "color": colour,
-                "pattern": {
-                    "shape": shape,
-                    "fillmode": "overlay",
-                    "fgcolor": "#FFFFFF",
-                    "fgopacity": 0.35,
-                    "size": 8,
-                },
-            },
+            "marker": {"color": colour, "pattern": {"shape": shape, **hatch}},
             "hovertemplate": f"%{{x}}<br>{name.lower()}: %{{y}}<extra></extra>",
         }
         for name, values, colour, shape, ink in kinds
@@ -99,17 +91,9 @@ def rungs(bars: Sequence[RungBar]) -> Chart:
     ]
     x = {"title": title(""), "showgrid": False, "type": "category"}
     y = {"title": title("Trials that ended here"), "rangemode": "tozero", "tickformat": "d"}
-    plain = layout(340, x, y)
-    return {
-        "data": data,
-        "layout": plain
-        | {
-            "barmode": "stack",
-            "bargap": 0.45,
-            "showlegend": True,
-            "legend": {**plain["legend"], "traceorder": "normal"},
-        },
-    }
+    shown = layout(340, x, y) | {"barmode": "stack", "bargap": 0.45, "showlegend": True}
+    shown["legend"] = {**shown["legend"], "traceorder": "normal"}
+    return {"data": data, "layout": shown}
 
 
 def cost(lines: Sequence[Spend], priced: bool, plan: float | None, limit: float | None) -> Chart:

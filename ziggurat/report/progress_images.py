@@ -12,6 +12,8 @@ from ziggurat.report.style import BLUE, GREEN, GREY, INK, SKY, STAGES, VERMILION
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+PATCH = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+
 
 def volume(steps: Sequence[Step], baseline: Sequence[Step], priced: bool) -> bytes:
     """Hypervolume against cost as a PNG."""
@@ -73,7 +75,9 @@ def rungs(bars: Sequence[RungBar]) -> bytes:
                 edgecolor="white",
                 label=words.capital(name),
             )
-            axes.bar_label(shown, [str(v) if v else "" for v in values], label_type="center", fontsize=9)
+            axes.bar_label(
+                shown, [str(v) if v else "" for v in values], label_type="center", fontsize=9, bbox=PATCH
+            )
         base = [b + v for b, v in zip(base, values, strict=True)]
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))

@@ -59,7 +59,7 @@ def title(text: str) -> dict[str, Any]:
 
 def clock(hours: float) -> tuple[float, str]:
     """Factor and unit in which some hours are shown."""
-    if hours < 0.1:  # noqa: PLR2004 - six minutes
+    if hours < 0.1:
         return 3600.0, "s"
     return (60.0, "min") if hours < 3 else (1.0, "h")  # noqa: PLR2004 - three hours
 

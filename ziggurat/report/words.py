@@ -145,7 +145,7 @@ def usd(value: float | None) -> str:
         return ABSENT
     if value == 0:
         return "$0"
-    if abs(value) < 0.1:  # noqa: PLR2004 - below ten cents a cent is too coarse
+    if abs(value) < 0.1:
         return f"${number(value, 2)}"
     return f"${value:,.2f}" if abs(value) < 1000 else f"${value:,.0f}"  # noqa: PLR2004
 

@@ -1,12 +1,13 @@
 """Bayesian optimisation with Ax: evenly spread points first, then those with the largest expected gain.
 
-This module decides what to ask and what to do with the answer. `evidence` says what the model may learn from, and
-`ax_client` talks to Ax; it is imported when it is needed, since importing Ax takes seconds.
+This module decides what to ask and what to do with the answer. `evidence` says what the model may learn
+from, and `ax_client` talks to Ax; it is imported when it is needed, since importing Ax takes seconds.
 """
 
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -24,17 +25,17 @@ MUTATIONS = 50
 
 
 class AxSearcher(Setting):
-    """Sobol points, then the points that noisy expected hypervolume improvement rates best (with one objective:
-    noisy expected improvement).
+    """Sobol points, then the points that noisy expected hypervolume improvement rates best.
 
-    The model sees the unit cube, one coordinate for each choice with several values, and the results of the highest
-    rung that has enough of them; trials under way are known to it as pending. Objective thresholds are the reference
-    points, or the limits where those are tighter. All of it is rebuilt from the history, so a resumed run goes on
-    where it was. An answer that is known already or beyond a static limit is replaced by a mutation of it, then by a
-    random draw; if Ax fails, a random draw stands in and the log says why.
+    With one objective it is noisy expected improvement. The model sees the unit cube, one coordinate for
+    each choice with several values, and the results of the highest rung that has enough of them; trials
+    under way are known to it as pending. Objective thresholds are the reference points, or the limits where
+    those are tighter. All of it is rebuilt from the history, so a resumed run goes on where it was. An
+    answer that is known already or beyond a static limit is replaced by a mutation of it, then by a random
+    draw; if Ax fails, a random draw stands in and the log says why.
 
-    Source: Ament et al. 2023, arXiv 2310.20708 (qLogNEHVI, qLogNEI); Daulton et al. 2021, arXiv 2105.08195; the rung
-    to model: Falkner et al. 2018, BOHB, arXiv 1807.01774.
+    Source: Ament et al. 2023, arXiv 2310.20708 (qLogNEHVI, qLogNEI); Daulton et al. 2021, arXiv 2105.08195;
+    the rung to model: Falkner et al. 2018, BOHB, arXiv 1807.01774.
     """
 
     kind: Literal["ax"] = "ax"
@@ -42,10 +43,10 @@ class AxSearcher(Setting):
         default=None,
         ge=2,
         le=10_000,
-        description="Sobol points before the model; by default 2 (d + 1) for d choices, at most 32 and at most a "
-        "third of the trials, but at least 4.",
+        description="Sobol points before the model; by default 2 (d + 1) for d choices, at most 32 "
+        "and at most a third of the trials, but at least 4.",
     )
-    scramble_seed: int = Field(default=0, ge=0, lt=2**31, description="Which scrambling of the Sobol sequence.")
+    scramble_seed: int = Field(default=0, ge=0, lt=2**31, description="Which scrambling of the sequence.")
     batch: int = Field(default=4, ge=1, le=64, description="Points that are generated jointly.")
     ahead: int = Field(default=4, ge=0, le=1000, description="Proposals that may be made ahead of need.")
 
@@ -56,6 +57,8 @@ class AxSearcher(Setting):
     def propose_batch(self, context: Context, count: int) -> list[Proposal]:
         """Up to `count` different proposals, those of the model generated jointly."""
         number, initial = len(context.mine()), self.first_points(context)
+        if fresh.used_up(context):
+            return []
         if number < initial:
             return self._sobol(context, min(count, initial - number), "")
         seen = evidence.gather(context)
@@ -85,10 +88,8 @@ class AxSearcher(Setting):
     def _model(self, context: Context, seen: evidence.Evidence, count: int) -> list[Proposal]:
         seed = int(context.rng.integers(2**31))
         try:
-            from ziggurat.searchers import ax_client
-
-            points = ax_client.ask(seen, count, seed)
-        except Exception as error:  # Ax, BoTorch and GPyTorch raise whatever they like; the search goes on
+            points = _ask(seen, count, seed)
+        except Exception as error:  # noqa: BLE001 - Ax and BoTorch raise whatever they like
             LOG.warning("Ax failed (%s: %s); a random candidate stands in", type(error).__name__, error)
             points = []
         origin = "qlognehvi" if len(seen.objectives) > 1 else "qlognei"
@@ -100,6 +101,18 @@ class AxSearcher(Setting):
             return None if candidate is None else Proposal(candidate, origin="fallback")
 
         return _collect(context, count, make)
+
+
+def _ask(seen: evidence.Evidence, count: int, seed: int) -> list[FloatArray]:
+    """Points from Ax, without its messages below an error and its warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from ax.utils.common.logger import set_ax_logger_levels
+
+        set_ax_logger_levels(logging.ERROR)
+        from ziggurat.searchers import ax_client
+
+        return ax_client.ask(seen, count, seed)
 
 
 def _collect(

@@ -1,12 +1,11 @@
 """Asks Ax for points, given evidence; a client is kept as long as new evidence only adds to what it knows.
 
-The client is derived from the evidence and can be dropped at any time. This module imports Ax, which takes seconds.
+The client is derived from the evidence and can be dropped at any time. This module imports Ax, which takes
+seconds and speaks a lot; whoever imports and calls it keeps Ax quiet.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections import OrderedDict
 
 import numpy as np
@@ -16,19 +15,18 @@ from ax.api.configs import RangeParameterConfig
 from ax.generation_strategy.generation_node import GenerationNode
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 from ax.generation_strategy.generator_spec import GeneratorSpec
-from ax.utils.common.logger import set_ax_logger_levels
 from ax.utils.common.random import with_rng_seed
 
 from ziggurat.domain import Objective
 from ziggurat.protocols import FloatArray
-from ziggurat.searchers.evidence import Evidence, Outcome, Point
+from ziggurat.searchers.evidence import Evidence, Point
 
 OPTIMIZER = {
     "num_restarts": 4,
     "raw_samples": 128,
     "options": {"maxiter": 50, "sample_around_best": True},
 }
-"""Effort of the acquisition's optimiser: about a second of CPU for each point, half of what Ax spends by default."""
+"""Effort of the acquisition's optimiser: about half of what Ax spends by default."""
 KEPT = 4
 """Clients that are kept, one for each model of each run in this process."""
 
@@ -41,12 +39,14 @@ class Mirror:
     def __init__(self, evidence: Evidence) -> None:
         """Make a client that knows nothing yet."""
         self.client = Client()
-        self.completed: dict[int, tuple[Point, tuple[Outcome, ...]]] = {}
+        self.completed: dict[int, tuple[Point, Point]] = {}
         self.pending: dict[int, tuple[Point, int]] = {}
         names = [f"x{axis}" for axis in evidence.axes]
         self.client.configure_experiment(
             name="ziggurat",
-            parameters=[RangeParameterConfig(name=n, parameter_type="float", bounds=(0.0, 1.0)) for n in names],
+            parameters=[
+                RangeParameterConfig(name=n, parameter_type="float", bounds=(0.0, 1.0)) for n in names
+            ],
         )
         objectives = evidence.objectives
         self.client.configure_optimization(
@@ -65,11 +65,13 @@ class Mirror:
         """Tell the client what is new."""
         for number in [n for n in self.pending if n not in evidence.pending and n not in evidence.results]:
             self.client.mark_trial_failed(self.pending.pop(number)[1])
-        for number, (point, outcomes) in evidence.results.items():
+        for number, (point, losses) in evidence.results.items():
             if number not in self.completed:
-                index = self.pending.pop(number)[1] if number in self.pending else self._attach(evidence, point)
-                self.client.complete_trial(index, raw_data=_raw(outcomes))
-                self.completed[number] = (point, outcomes)
+                index = (
+                    self.pending.pop(number)[1] if number in self.pending else self._attach(evidence, point)
+                )
+                self.client.complete_trial(index, raw_data={f"loss{i}": v for i, v in enumerate(losses)})
+                self.completed[number] = (point, losses)
         for number, point in evidence.pending.items():
             if number not in self.pending:
                 self.pending[number] = (point, self._attach(evidence, point))
@@ -95,25 +97,22 @@ _MIRRORS: OrderedDict[Model, Mirror] = OrderedDict()
 
 
 def ask(evidence: Evidence, count: int, seed: int) -> list[FloatArray]:
-    """Points that are expected to gain most, generated jointly; up to `count`, each of shape (dimensions,)."""
-    set_ax_logger_levels(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        key: Model = (evidence.axes, evidence.rung, evidence.objectives)
-        mirror = _MIRRORS.pop(key, None)
-        if mirror is None or not mirror.agrees(evidence):
-            mirror = Mirror(evidence)
-        mirror.follow(evidence)
-        points = mirror.ask(evidence, count, seed)
-        # kept only now: a client that raised may have been told half of it
-        _MIRRORS[key] = mirror
-        while len(_MIRRORS) > KEPT:
-            _MIRRORS.popitem(last=False)
-        return points
+    """Up to `count` points that are expected to gain most, generated jointly, each of shape (dimensions,)."""
+    key: Model = (evidence.axes, evidence.rung, evidence.objectives)
+    mirror = _MIRRORS.pop(key, None)
+    if mirror is None or not mirror.agrees(evidence):
+        mirror = Mirror(evidence)
+    mirror.follow(evidence)
+    points = mirror.ask(evidence, count, seed)
+    # kept only now: a client that raised may have been told half of it
+    _MIRRORS[key] = mirror
+    while len(_MIRRORS) > KEPT:
+        _MIRRORS.popitem(last=False)
+    return points
 
 
 def thresholds(objectives: tuple[Objective, ...]) -> list[str]:
-    """For each of several objectives the tighter of reference and limit, as constraints that Ax turns into thresholds.
+    """The tighter of reference and limit of each objective, as constraints that Ax turns into thresholds.
 
     With one objective there is no front that a threshold could bound, and Ax refuses one.
     """
@@ -122,10 +121,6 @@ def thresholds(objectives: tuple[Objective, ...]) -> list[str]:
     bounds = [o.loss(o.reference if o.limit is None else o.limit) for o in objectives]
     tighter = [min(o.loss(o.reference), bound) for o, bound in zip(objectives, bounds, strict=True)]
     return [f"loss{i} <= {float(bound)!r}" for i, bound in enumerate(tighter)]
-
-
-def _raw(outcomes: tuple[Outcome, ...]) -> dict[str, float | tuple[float, float]]:
-    return {f"loss{i}": (loss, 0.0) if exact else loss for i, (loss, exact) in enumerate(outcomes)}
 
 
 def _strategy() -> GenerationStrategy:

@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from ziggurat.protocols import Context
 
 Point = tuple[float, ...]
-"""Coordinates of a candidate in the unit cube, along the free axes."""
-Outcome = tuple[float, bool]
-"""A loss, and whether it is exact rather than noisy."""
+"""Coordinates of a candidate in the unit cube, along the free axes; or its losses."""
 
 UNDER_WAY = (TrialStatus.WAITING, TrialStatus.RUNNING, TrialStatus.UNDECIDED, TrialStatus.READY)
-"""States of a trial whose next result is on its way. A paused trial may wait for ever, so it is not among them."""
+"""States of a trial whose next result is on its way; a paused trial may wait for ever."""
 FEW = 8
 """Results that a rung needs at least before it is modelled instead of the one below."""
 
@@ -44,7 +42,7 @@ class Evidence:
     dimensions: int
     rung: int
     objectives: tuple[Objective, ...]
-    results: Mapping[int, tuple[Point, tuple[Outcome, ...]]]
+    results: Mapping[int, tuple[Point, Point]]
     pending: Mapping[int, Point]
 
 
@@ -56,8 +54,9 @@ def free_axes(choices: Choices) -> tuple[int, ...]:
 def gather(context: Context) -> Evidence:
     """The evidence of a stage.
 
-    The rung is the highest with at least max(8, d + 2) complete results for d free axes; without one, the rung with
-    the most. Trials that have not come that far are left out, unless they are under way: then they are pending.
+    The rung is the highest with at least max(8, d + 2) complete results for d free axes; without one, the
+    rung with the most. Trials that have not come that far are left out, unless they are under way: then
+    they are pending.
 
     Source of the rule: Falkner et al. 2018, arXiv 1807.01774, section 3.2.
     """
@@ -70,17 +69,13 @@ def gather(context: Context) -> Evidence:
     enough = [rung for rung, found in complete.items() if len(found) >= max(FEW, len(axes) + 2)]
     rung = max(enough) if enough else max(complete, key=lambda r: (len(complete[r]), -r))
     done = complete[rung]
-    objectives = tuple(
-        o for o in context.objectives if len({t.value(o.metric, rung) for t in done}) > 1
-    )
+    objectives = tuple(o for o in context.objectives if len({t.value(o.metric, rung) for t in done}) > 1)
     return Evidence(
         axes=axes,
         dimensions=len(context.choices),
         rung=rung,
         objectives=objectives,
-        results={
-            t.number: (_point(context, t, axes), tuple(_outcome(t, o, rung) for o in objectives)) for t in done
-        },
+        results={t.number: (_point(context, t, axes), tuple(t.losses(objectives, rung))) for t in done},
         pending={
             t.number: _point(context, t, axes)
             for t in trials
@@ -111,10 +106,3 @@ def _known(trial: Trial, objectives: tuple[Objective, ...], rung: int) -> bool:
 def _point(context: Context, trial: Trial, axes: tuple[int, ...]) -> Point:
     unit = space.to_unit(context.choices, trial.candidate)
     return tuple(float(u) for u in np.clip(unit[list(axes)], 0.0, 1.0))
-
-
-def _outcome(trial: Trial, objective: Objective, rung: int) -> Outcome:
-    """A loss at a rung; exact if it follows from the architecture and was not sampled."""
-    static = trial.static.get(objective.metric)
-    exact = objective.metric not in trial.results[rung] and static is not None and static.samples is None
-    return objective.loss(trial.value(objective.metric, rung)), exact

@@ -1,4 +1,4 @@
-"""Candidates that are worth a trial: not proposed before, and within the limits that are known without training.
+"""Candidates that are worth a trial: not proposed before, and within the limits on static metrics.
 
 Shared by all searchers. Every loop here ends: drawing is bounded, and a small space is listed instead.
 """
@@ -26,6 +26,11 @@ def proposed(context: Context) -> set[Candidate]:
     return {trial.candidate for trial in context.mine()}
 
 
+def used_up(context: Context) -> bool:
+    """Whether a space of at most 1024 candidates has been proposed as a whole."""
+    return space.count(context.choices, at_most=SMALL) <= len(proposed(context))
+
+
 def within_limits(context: Context, candidate: Candidate) -> bool:
     """Whether no metric that is known before training lies beyond its hard limit."""
     if all(o.limit is None for o in context.objectives):
@@ -49,7 +54,8 @@ def first(context: Context, known: Collection[Candidate], offers: Iterable[Candi
 def draw(context: Context, known: Collection[Candidate]) -> Candidate | None:
     """A new candidate drawn uniformly; None if there is none, or a hundred draws found none.
 
-    A space of at most 1024 candidates is listed when the draws run out, so it is used up to its last candidate.
+    A space of at most 1024 candidates is listed when the draws run out, so it is used up to its last
+    candidate.
     """
     found = first(context, known, (space.sample(context.choices, context.rng) for _ in range(REDRAWS)))
     if found is not None or space.count(context.choices, at_most=SMALL) > SMALL:
@@ -80,9 +86,9 @@ def every(choices: Choices) -> Iterator[Candidate]:
 
 
 def _options(name: str, choice: Values | Range) -> list[dict[str, Value]]:
-    if not hasattr(choice, "step"):
+    if isinstance(choice, space.Values):
         return [{name: choice.at((i + 0.5) / choice.size)} for i in range(int(choice.size))]
-    # a logarithmic range has steps of unequal share, so its values are counted, not read off the unit interval
+    # a logarithmic range has steps of unequal share, so its values are counted, not read off
     pace = choice.step or 1
     values = (choice.at(choice.unit(choice.min + i * pace)) for i in range(int(choice.size)))
     return [{name: value} for value in dict.fromkeys(values)]

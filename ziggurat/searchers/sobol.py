@@ -35,7 +35,7 @@ class Sobol(Setting):
     ahead: int = Field(default=4, ge=0, le=1000, description="Proposals that may be made ahead of need.")
 
     def propose(self, context: Context) -> Proposal | None:
-        """The sequence's next point, or a random draw if that is known or beyond a limit; None if there is none."""
+        """The next point; a random draw if that is known or beyond a limit; None if there is neither."""
         known = fresh.proposed(context)
         return at(context, len(context.mine()), self.scramble_seed, known)
 

@@ -71,7 +71,7 @@ def unconditional(architecture: Choices) -> None:
     for name, choice in architecture.items():
         if choice.when:
             raise ValueError(
-                f"{name} has the condition {choice.when}, but every candidate of this space needs it; remove 'when'"
+                f"{name} has the condition {choice.when}, but every candidate needs it; remove 'when'"
             )
 
 

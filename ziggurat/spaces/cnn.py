@@ -73,9 +73,7 @@ class Cnn(Setting):
         bounds.among("activation", self.activation, bounds.ACTIVATION_NAMES)
         bounds.number("dropout", self.dropout, 0, 1)
         bounds.unconditional(self._blocks())
-        bounds.unconditional(
-            {"depth": self.depth, "activation": self.activation, "dropout": self.dropout}
-        )
+        bounds.unconditional({"depth": self.depth, "activation": self.activation, "dropout": self.dropout})
         bounds.hyperparameters(self.hyperparameters)
         self.choices()
         return self

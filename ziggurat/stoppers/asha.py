@@ -20,17 +20,18 @@ ACTIVE = (TrialStatus.WAITING, TrialStatus.RUNNING, TrialStatus.UNDECIDED, Trial
 class Asha(Setting):
     """Spends more on the best share of the trials of every rung, without waiting for a rung to be full.
 
-    Trials are compared at a rung by non-dominated sorting over all objectives, within a front by an epsilon net;
-    with one objective that is plain order. Unknown objectives rank last.
+    Trials are compared at a rung by non-dominated sorting over all objectives, within a front by an epsilon
+    net; with one objective that is plain order. Unknown objectives rank last.
 
     `stopping` decides at once: of the n trials that have a result at a rung (this one included), the best
-    ceil(n / reduction_factor) go on and the others end, so the first is never stopped by its rank. `promotion`
-    pauses every trial, and a free worker takes the best paused one among the best floor(n / reduction_factor) of
-    the highest rung that has one.
+    ceil(n / reduction_factor) go on and the others end, so the first is never stopped by its rank.
+    `promotion` pauses every trial, and a free worker takes the best paused one among the best floor(n /
+    reduction_factor) of the highest rung that has one.
 
-    Whatever its rank, a trial ends if it is worthless: on every objective that had to be learned it is no better than
-    chance or than the reference; or a metric known before training lies beyond its hard limit. Worthless trials
-    count in n but rank behind all others, so a small network that learns nothing takes nobody's place.
+    Whatever its rank, a trial ends if it is worthless: on every objective that had to be learned it is no
+    better than chance or than the reference; or a metric known before training lies beyond its hard limit.
+    Worthless trials count in n but rank behind all others, so a small network that learns nothing takes
+    nobody's place.
 
     Source: Li et al. 2018, arXiv 1810.05934, algorithm 2 (promotion) and section 3.3; Schmucker et al. 2021,
     arXiv 2106.12639, for several objectives.
@@ -38,13 +39,17 @@ class Asha(Setting):
 
     kind: Literal["asha"] = "asha"
     type: Literal["stopping", "promotion"] = Field(
-        default="promotion", description="Whether a trial ends at once, or pauses until it earns the next rung."
+        default="promotion",
+        description="Whether a trial ends at once, or pauses until it earns the next rung.",
     )
     reduction_factor: float = Field(
         default=3.0, ge=2, le=100, description="One of so many trials of a rung reaches the next."
     )
     grace: int = Field(
-        default=0, ge=0, le=100, description="Rung (from 0) below which every trial continues, whatever its result."
+        default=0,
+        ge=0,
+        le=100,
+        description="Rung (from 0) below which every trial continues, whatever its result.",
     )
     floor: Literal["reference", "chance"] = Field(
         default="reference",
@@ -66,9 +71,9 @@ class Asha(Setting):
     def promote(self, context: Context) -> Trial | None:
         """The paused trial that earns the next rung now.
 
-        When all trials of the stage are proposed and nothing is under way, but the top rung has no result, the best
-        paused trial of the highest rung is promoted although its rung is too small: a small search, too, ends with
-        a trial that was trained in full.
+        When all trials of the stage are proposed and nothing is under way, but the top rung has no result,
+        the best paused trial of the highest rung is promoted although its rung is too small: a small
+        search, too, ends with a trial that was trained in full.
         """
         for rung in range(context.top - 1, self.grace - 1, -1):
             ranked = self._ranked(rung, context)
@@ -106,12 +111,16 @@ class Asha(Setting):
         return [trials[i] for i in pareto.order(table)]
 
     def _worthless(self, trial: Trial, rung: int, context: Context) -> bool:
-        """Whether a trial is no answer: it has learned nothing, or breaks a limit that is known without training."""
+        """Whether a trial has learned nothing, or breaks a limit that is known without training."""
         known = (o for o in context.objectives if o.metric in trial.static)
         if any(o.breaks_limit(trial.static[o.metric].value) for o in known):
             return True
-        learned = [o for o in context.objectives if o.metric in trial.results[rung] and o.metric not in trial.static]
-        return bool(learned) and not any(self._beats_floor(o, trial.value(o.metric, rung), context) for o in learned)
+        learned = [
+            o for o in context.objectives if o.metric in trial.results[rung] and o.metric not in trial.static
+        ]
+        return bool(learned) and not any(
+            self._beats_floor(o, trial.value(o.metric, rung), context) for o in learned
+        )
 
     def _beats_floor(self, objective: Objective, value: float, context: Context) -> bool:
         """Whether a value is better than what counts as nothing; NaN is not."""

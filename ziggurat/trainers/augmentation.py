@@ -42,12 +42,12 @@ def shift(x: Tensor, pixels: int) -> Tensor:
 
 def flip(x: Tensor) -> Tensor:
     """Every example mirrored left to right with probability one half."""
-    mirrored = torch.rand(x.shape[0], 1, 1, 1, device=x.device) < 0.5  # noqa: PLR2004 - a fair coin
+    mirrored = torch.rand(x.shape[0], 1, 1, 1, device=x.device) < 0.5
     return torch.where(mirrored, x.flip(3), x)
 
 
 def cutout(x: Tensor, side: int) -> Tensor:
-    """Every example with a square set to zero, whose centre is anywhere, so that it may reach beyond the edge.
+    """Every example with a square set to zero; its centre is anywhere, so it may reach beyond the edge.
 
     Source: DeVries and Taylor 2017, arXiv 1708.04552.
     """

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import nn
 
 from ziggurat.domain import Job, Measurement
@@ -28,6 +28,9 @@ from ziggurat.trainers.optimizers import horizon
 from ziggurat.trainers.weights import device
 
 _LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
+
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+"""Set by Lightning for deterministic training."""
 
 
 class _Relay:
@@ -45,13 +48,21 @@ class _Relay:
             raise RuntimeError("the report ended the training") from error
 
 
-def fit(
-    setting: Lightning, model: nn.Module, job: Job, data: Data, report: Report, folder: Path, resume: Path | None
+def fit(  # noqa: PLR0913, PLR0917 - the protocol of a trainer, and its setting
+    setting: Lightning,
+    model: nn.Module,
+    job: Job,
+    data: Data,
+    report: Report,
+    folder: Path,
+    resume: Path | None,
 ) -> Trained:
     """Train a model to `job.to_rung` and write `rung-<to_rung>.ckpt`; see `Lightning.train`."""
     if not len(data.train_y):
-        raise SpecError("the training part has no examples; raise its fraction or the data_fraction of the rung")
+        raise SpecError("the training part is empty; raise its fraction or the data_fraction of the rung")
     place = device()
+    if setting.precision == "16-mixed" and place.type != "cuda":
+        raise SpecError("trainer.precision is '16-mixed', which needs a CUDA GPU; use bf16-mixed or 32-true")
     model.to(place)
     data = replace(
         data,
@@ -84,7 +95,9 @@ def _trainer(setting: Lightning, epochs: int, place: torch.device) -> pl.Trainer
         max_epochs=epochs,
         deterministic=setting.deterministic or None,
         barebones=True,
-        plugins=[LightningEnvironment()],  # on Slurm, its own would requeue the job behind the launcher's back
+        plugins=[
+            LightningEnvironment()
+        ],  # on Slurm, its own would requeue the job behind the launcher's back
     )
 
 
@@ -127,6 +140,7 @@ def _undisturbed(place: torch.device) -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     strict = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    workspace = os.environ.get(_CUBLAS)
     devices = [place.index] if place.type == "cuda" else []
     try:
         for logger in loggers:
@@ -136,5 +150,7 @@ def _undisturbed(place: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        if workspace is None:
+            os.environ.pop(_CUBLAS, None)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

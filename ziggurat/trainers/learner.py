@@ -1,7 +1,7 @@
-"""The LightningModule: one candidate's loss, optimiser, schedule, averaged weights and metrics after every epoch.
+"""The LightningModule: one candidate's loss, optimiser, schedule, averaged weights and metrics.
 
-At the start of every epoch torch is seeded from the job's seed and the epoch, so that batches, augmentation and
-dropout are functions of the epoch and a resumed training equals an uninterrupted one.
+At the start of every epoch torch is seeded from the job's seed and the epoch, so that batches, augmentation
+and dropout are functions of the epoch and a resumed training equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ziggurat.domain import Measurement
@@ -29,6 +27,10 @@ from ziggurat.trainers.failures import Diverged
 from ziggurat.trainers.lightning import Lightning
 from ziggurat.trainers.optimizers import advance, build_optimizer, build_schedule
 from ziggurat.trainers.weights import score
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
 _PULSE_S = 0.2
 _HALF = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
@@ -60,6 +62,7 @@ class Learner(pl.LightningModule):
             steps: Optimiser steps until the end of the top rung.
         """
         super().__init__()
+        _set_drop_path(model, setting.drop_path)
         self.automatic_optimization = False  # Lightning's own closures double the time of a small step
         self.model = model
         self.ema: AveragedModel | None = None
@@ -81,7 +84,6 @@ class Learner(pl.LightningModule):
         self._loss = torch.zeros(())
         self._done = 0
         self._pulse = 0.0
-        _set_drop_path(model, setting.drop_path)
 
     def configure_optimizers(self) -> Optimizer:
         """The optimiser; the schedule is kept here and stepped after every batch."""
@@ -101,7 +103,7 @@ class Learner(pl.LightningModule):
     def on_train_start(self) -> None:
         """Restore the schedule, after Lightning has restored the optimiser."""
         if self._restored is not None:
-            if self.schedule is not None:
+            if self.schedule is not None and self._restored["schedule"] is not None:
                 self.schedule.load_state_dict(self._restored["schedule"])
             self._scaler.load_state_dict(self._restored["scaler"])
         self._pulse = time.monotonic()
@@ -129,13 +131,14 @@ class Learner(pl.LightningModule):
         self._beat()
 
     def _descended(self, x: Tensor, y: Tensor) -> Tensor:
-        """Mean cross-entropy of a batch in nats, label smoothing included, before the step that it leads to."""
-        optimizer, clip, scaler = self._optimizer, self.setting.gradient_clip, self._scaler
+        """Mean cross-entropy of a batch in nats, label smoothing included, before the step it leads to."""
+        optimizer, scaler = self._optimizer, self._scaler
+        clip, smoothing = self.setting.gradient_clip, self.setting.label_smoothing
 
         def closure() -> Tensor:
             optimizer.zero_grad()
             with torch.autocast(x.device.type, self._half) if self._half else nullcontext():
-                loss = functional.cross_entropy(self.model(x), y, label_smoothing=self.setting.label_smoothing)
+                loss = functional.cross_entropy(self.model(x), y, label_smoothing=smoothing)
             scaler.scale(loss).backward()
             if clip is not None:
                 if scaler.is_enabled():
@@ -159,8 +162,13 @@ class Learner(pl.LightningModule):
         if len(self.validation[1]) and not math.isfinite(val_loss):
             raise Diverged(f"validation loss is {val_loss} after epoch {epoch}")
         advance(self.schedule, val_loss)
-        values = (("train_loss", train_loss), ("val_loss", val_loss), ("val_accuracy", accuracy))
-        self.measurements = tuple(Measurement(m, v, step=epoch) for m, v in (*values, ("learning_rate", float(self._rate))))
+        values = {
+            "train_loss": train_loss,
+            "val_loss": val_loss,
+            "val_accuracy": accuracy,
+            "learning_rate": float(self._rate),
+        }
+        self.measurements = tuple(Measurement(metric, v, step=epoch) for metric, v in values.items())
         self.report(self.measurements)
         self._pulse = time.monotonic()
 
@@ -197,7 +205,9 @@ class Learner(pl.LightningModule):
             self._first_loss = loss
         bound = _WORSE * max(self._first_loss, self.chance)
         if loss > bound:
-            raise Diverged(f"training loss {loss:.4g} of epoch {epoch} is above {bound:.4g}, 10 times where it began")
+            raise Diverged(
+                f"training loss {loss:.4g} of epoch {epoch} is above {bound:.4g}, 10 times where it began"
+            )
         return loss
 
 

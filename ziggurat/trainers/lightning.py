@@ -1,6 +1,6 @@
 """Settings of the PyTorch Lightning trainer: the recipe a candidate is trained by, on data held in memory.
 
-The fields are the YAML; what they do is in the sibling modules, which import torch and are imported when used.
+The fields are the YAML; what they do is in sibling modules, which import torch and are imported when used.
 """
 
 from __future__ import annotations
@@ -41,19 +41,20 @@ class OptimizerSetting(Setting):
 
     name: str = Field(default="AdamW", description="Any class of torch.optim that works on dense gradients.")
     arguments: dict[str, Argument] = Field(
-        default_factory=dict, description="Further keyword arguments; the learning rate is a field of the trainer."
+        default_factory=dict,
+        description="Further keyword arguments; the learning rate is a field of the trainer.",
     )
 
 
 class ScheduleSetting(Setting):
-    """A learning-rate schedule of `torch.optim.lr_scheduler`; it spans the top rung and is stepped per batch."""
+    """A learning-rate schedule of `torch.optim.lr_scheduler`; it spans the top rung, stepped per batch."""
 
     name: str = Field(
         default="CosineAnnealingLR", description="Any class of torch.optim.lr_scheduler, or 'constant'."
     )
     arguments: dict[str, Argument] = Field(
         default_factory=dict,
-        description="Further keyword arguments, in optimiser steps; T_max, total_steps and total_iters are filled in.",
+        description="Further keyword arguments, in steps; T_max, total_steps and total_iters are filled in.",
     )
     warmup_epochs: float = Field(
         default=0.0, ge=0, le=1000, description="Epochs of linear warm-up before the schedule begins."
@@ -71,10 +72,14 @@ class ScheduleSetting(Setting):
 class Augmentation(Setting):
     """Random changes to training examples; all but noise apply to (channels, height, width) data only."""
 
-    shift: int = Field(default=0, ge=0, le=64, description="Largest shift in pixels, in both directions, zero-padded.")
+    shift: int = Field(
+        default=0, ge=0, le=64, description="Largest shift in pixels, in both directions, zero-padded."
+    )
     flip: bool = Field(default=False, description="Mirror every second example horizontally, at random.")
     noise: float = Field(default=0.0, ge=0, le=10, description="Standard deviation of added Gaussian noise.")
-    cutout: int = Field(default=0, ge=0, le=256, description="Side in pixels of a square that is set to zero.")
+    cutout: int = Field(
+        default=0, ge=0, le=256, description="Side in pixels of a square that is set to zero."
+    )
 
     @property
     def active(self) -> bool:
@@ -83,31 +88,46 @@ class Augmentation(Setting):
 
 
 class Lightning(Setting):
-    """Train with PyTorch Lightning: any optimiser and schedule, EMA, label smoothing, DropPath, augmentation."""
+    """Train with PyTorch Lightning: any optimiser, schedule, EMA, label smoothing, DropPath, augmentation."""
 
     kind: Literal["lightning"] = "lightning"
-    optimizer: OptimizerSetting = Field(default_factory=OptimizerSetting, description="How weights are updated.")
-    learning_rate: float = Field(default=1e-3, gt=0, le=100, description="Learning rate; the peak of a schedule.")
+    optimizer: OptimizerSetting = Field(
+        default_factory=OptimizerSetting, description="How weights are updated."
+    )
+    learning_rate: float = Field(
+        default=1e-3, gt=0, le=100, description="Learning rate; the peak of a schedule."
+    )
     weight_decay: float = Field(default=0.01, ge=0, le=10, description="Passed to optimisers that take it.")
     batch_size: int = Field(default=64, ge=1, le=65_536, description="Examples in a training batch.")
-    schedule: ScheduleSetting = Field(default_factory=ScheduleSetting, description="How the learning rate moves.")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target spread over all classes.")
+    schedule: ScheduleSetting = Field(
+        default_factory=ScheduleSetting, description="How the learning rate moves."
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the target spread over all classes."
+    )
     ema_decay: float | None = Field(
-        default=None, ge=0, lt=1, description="Decay per step of averaged weights, which are then evaluated; null: off."
+        default=None,
+        ge=0,
+        lt=1,
+        description="Decay per step of averaged weights, which are then what is evaluated; null: off.",
     )
     drop_path: float | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="Drop rate of the last DropPath module, growing linearly from the first; null: the model's own.",
+        description="Rate of the last DropPath module, growing linearly up to it; null: the model's own.",
     )
-    augmentation: Augmentation = Field(default_factory=Augmentation, description="Changes to training examples.")
-    gradient_clip: float | None = Field(default=None, gt=0, description="Largest norm of the gradient; null: off.")
+    augmentation: Augmentation = Field(
+        default_factory=Augmentation, description="Changes to training examples."
+    )
+    gradient_clip: float | None = Field(
+        default=None, gt=0, description="Largest norm of the gradient; null: off."
+    )
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
         default="32-true", description="Precision of training; evaluation is in float32."
     )
     deterministic: bool = Field(
-        default=False, description="Refuse operations whose result differs from run to run on a GPU; slower."
+        default=False, description="Refuse operations whose result differs from run to run on a GPU."
     )
 
     def check(self) -> None:

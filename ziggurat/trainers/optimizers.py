@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules of torch by name: building them, and checking that they can be built.
+"""Optimisers and learning-rate schedules of torch by name: building them, and checking that they can be.
 
 A schedule is stepped after every optimiser step and spans the top rung of a trial's ladder.
 """
@@ -81,7 +81,9 @@ def build_optimizer(setting: Lightning, parameters: Iterable[nn.Parameter]) -> O
     known = _parameters(_find("optimizer", name, optimizers()))
     for own, field in (("lr", "learning_rate"), ("weight_decay", "weight_decay")):
         if own in setting.optimizer.arguments:
-            raise SpecError(f"trainer.optimizer.arguments: '{own}' is given here; give trainer.{field} instead")
+            raise SpecError(
+                f"trainer.optimizer.arguments: '{own}' is given here; give trainer.{field} instead"
+            )
     _check_arguments("optimizer", name, setting.optimizer.arguments, known)
     arguments = {k: _tuple(v) for k, v in setting.optimizer.arguments.items()}
     arguments["lr"] = setting.learning_rate
@@ -93,7 +95,7 @@ def build_optimizer(setting: Lightning, parameters: Iterable[nn.Parameter]) -> O
 
 
 def build_schedule(setting: Lightning, optimizer: Optimizer, steps: int, warmup: int) -> LRScheduler | None:
-    """The schedule of a setting over a number of optimiser steps, after a linear warm-up; None if constant.
+    """The schedule of a setting over so many optimiser steps, after a linear warm-up; None if constant.
 
     Raises:
         SpecError: Its name or an argument is unknown or not usable.
@@ -118,7 +120,8 @@ def check(setting: Lightning) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         optimizer = build_optimizer(setting, model.parameters())
-        schedule = build_schedule(setting, optimizer, steps=10, warmup=2 if setting.schedule.warmup_epochs else 0)
+        warmup = 2 if setting.schedule.warmup_epochs else 0
+        schedule = build_schedule(setting, optimizer, steps=10, warmup=warmup)
 
         def closure() -> float:
             optimizer.zero_grad()
@@ -131,7 +134,7 @@ def check(setting: Lightning) -> None:
 
 
 def advance(schedule: LRScheduler | None, val_loss: float | None = None) -> None:
-    """Step a schedule after a batch, or with a loss after an epoch: ReduceLROnPlateau wants the latter only."""
+    """Step a schedule after a batch, or with a loss after an epoch, which only ReduceLROnPlateau wants."""
     if schedule is None:
         return
     if isinstance(schedule, lr_scheduler.ReduceLROnPlateau):
@@ -152,7 +155,7 @@ def _warmup(optimizer: Optimizer, steps: int) -> LRScheduler:
 
 
 def _main(setting: ScheduleSetting, optimizer: Optimizer, rate: float, steps: int) -> LRScheduler:
-    cls = _find("schedule", setting.name, {**schedules(), CONSTANT: LRScheduler})
+    cls: Any = _find("schedule", setting.name, {**schedules(), CONSTANT: LRScheduler})
     known = _parameters(cls)
     _check_arguments("schedule", setting.name, setting.arguments, known)
     filled: dict[str, Any] = {name: steps for name in HORIZON if name in known}
@@ -167,7 +170,8 @@ def _main(setting: ScheduleSetting, optimizer: Optimizer, rate: float, steps: in
                 f"trainer.schedule: {setting.name} needs '{name}'; give it under trainer.schedule.arguments, "
                 "in optimiser steps where it is a time"
             )
-    return _made("schedule", setting.name, cls, optimizer, arguments)
+    made: LRScheduler = _made("schedule", setting.name, cls, optimizer, arguments)
+    return made
 
 
 def _find(field: str, name: str, known: Mapping[str, type[T]]) -> type[T]:

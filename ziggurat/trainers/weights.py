@@ -1,4 +1,4 @@
-"""What a checkpoint evaluates to: its evaluated weights, which are the averaged ones where averaging was on."""
+"""The evaluated weights of a checkpoint, which are the averaged ones where averaging was on, and scores."""
 
 from __future__ import annotations
 

@@ -1,0 +1,253 @@
+"""The plan: what is started next, inside budget, limits and failure tolerance, without processes or a clock."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support import CHOICES, LADDER, Story
+from ziggurat import choices, plan
+from ziggurat.domain import (
+    Decision,
+    Failure,
+    FailureKind,
+    Goal,
+    JobKind,
+    Objective,
+    TrialStatus,
+)
+from ziggurat.events import Decided, SegmentFinished, SegmentPlanned, TrialEnded
+from ziggurat.plan import Rules
+from ziggurat.protocols import Forecast
+from ziggurat.searchers import Sobol
+from ziggurat.stoppers import Asha, Never
+
+
+def story(trials=0, **static):
+    told = Story()
+    rng = told.context().rng
+    for _ in range(trials):
+        told.propose(choices.sample(CHOICES, rng), static or {"parameters": 10.0})
+    return told
+
+
+def step(told, free=2, stopper=None, usd=0.0, **given_):
+    rules = given_.pop("rules", Rules())
+    context = told.context(trials=given_.pop("trials", 4), forecast=lambda *_: Forecast(1.0, usd))
+    return plan.next_jobs(
+        context, free, searcher=given_.pop("searcher", Sobol()), stopper=stopper or Never(), rules=rules, **given_
+    )
+
+
+def test_an_empty_history_asks_for_proposals_and_starts_nothing():
+    found = step(story())
+    assert found.jobs == ()
+    assert found.want == 4
+    assert not found.done
+
+
+def test_no_more_is_asked_for_than_the_trials_that_are_left():
+    assert step(story(3), free=0, trials=4).want == 1
+    assert step(story(4), free=0, trials=4).want == 0
+
+
+def test_nothing_is_asked_for_while_a_request_is_under_way():
+    assert step(story(), asking=True).want == 0
+
+
+def test_waiting_trials_start_in_their_order_as_far_as_slots_are_free():
+    found = step(story(4), free=2)
+    assert [job.trial for job, _ in found.jobs] == [0, 1]
+    assert all((job.from_rung, job.to_rung, job.attempt) == (-1, 0, 0) for job, _ in found.jobs)
+
+
+def test_a_planned_trial_is_not_planned_again():
+    told = story(4)
+    told.start(0)
+    assert [job.trial for job, _ in step(told, free=4).jobs] == [1, 2, 3]
+
+
+def test_a_trial_that_goes_on_comes_before_new_ones():
+    told = story(3)
+    told.finish(1, val_accuracy=0.9)
+    found = step(told, free=1)
+    assert isinstance(found.bodies[0], Decided)
+    assert [(job.trial, job.from_rung, job.to_rung) for job, _ in found.jobs] == [(1, 0, 1)]
+
+
+def test_a_promotion_comes_before_new_trials():
+    told = story(5)
+    for number, accuracy in enumerate([0.9, 0.5, 0.4]):
+        told.finish(number, val_accuracy=accuracy)
+        told.verdict(number, Decision.PAUSE)
+    found = step(told, free=2, stopper=Asha(reduction_factor=3), trials=5)
+    assert [(job.trial, job.to_rung) for job, _ in found.jobs] == [(0, 1), (3, 0)]
+
+
+def test_two_free_slots_do_not_promote_one_trial_twice():
+    told = story(6)
+    for number in range(6):
+        told.finish(number, val_accuracy=0.5 + number / 20)
+        told.verdict(number, Decision.PAUSE)
+    found = step(told, free=4, stopper=Asha(reduction_factor=3), trials=6)
+    assert len({job.trial for job, _ in found.jobs}) == len(found.jobs) == 2
+
+
+def test_a_known_break_of_a_hard_limit_is_never_trained():
+    told = story(2)
+    context = replace(told.context(), objectives=(Objective("parameters", Goal.MINIMIZE, 20.0, 5.0),))
+    found = plan.next_jobs(context, 2, searcher=Sobol(), stopper=Never(), rules=Rules())
+    assert found.jobs == ()
+    assert [b.status for b in found.bodies if isinstance(b, TrialEnded)] == [TrialStatus.REJECTED] * 2
+
+
+def test_rejected_trials_do_not_count_as_trials():
+    told = story(4)
+    for number in range(3):
+        told.add(TrialEnded(number, TrialStatus.REJECTED))
+    assert step(told, free=0, trials=4).want == 3
+
+
+def test_candidates_are_profiled_before_training_if_an_objective_needs_it():
+    rules = Rules(device="local", measured=("latency_p50_ms",))
+    found = step(story(3), rules=rules, trials=3)
+    assert [(job.kind, job.exclusive) for job, _ in found.jobs] == [(JobKind.PROFILE, True)]
+    busy = step(story(3), rules=rules, trials=3, service_free=False)
+    assert busy.jobs == ()
+    known = step(story(3, latency_p50_ms=1.0), rules=rules, trials=3)
+    assert [job.kind for job, _ in known.jobs] == [JobKind.TRAIN] * 2
+
+
+@pytest.mark.parametrize("kind", [FailureKind.LOST, FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT])
+def test_a_lost_segment_is_tried_again_and_then_given_up(kind):
+    told = story(1)
+    for attempt in range(3):
+        (job, _), *_ = step(told, trials=1).jobs
+        assert job.attempt == attempt
+        told.add(SegmentPlanned(job, 1.0, 0.0))
+        told.add(SegmentFinished(job.key, 0, 1.0, 0.0, Failure(kind, "gone")))
+    found = step(told, trials=1)
+    assert found.jobs == ()
+    assert found.bodies[0].status is TrialStatus.FAILED
+
+
+@pytest.mark.parametrize("kind", [FailureKind.USER_ERROR, FailureKind.DIVERGED, FailureKind.NO_METRIC])
+def test_a_failure_of_the_candidate_is_final(kind):
+    told = story(1)
+    job = told.start(0)
+    told.add(SegmentFinished(job.key, 0, 1.0, 0.0, Failure(kind, "bad")))
+    found = step(told, trials=1)
+    assert (found.jobs, found.bodies[0].failure.kind) == ((), kind)
+    assert found.done
+
+
+def test_a_preempted_segment_is_tried_again_without_end_and_from_its_checkpoint():
+    told = story(1)
+    for attempt in range(8):
+        (job, _), *_ = step(told, trials=1).jobs
+        assert (job.attempt, job.checkpoint) == (attempt, "half.ckpt" if attempt else None)
+        told.add(SegmentPlanned(job, 1.0, 0.0))
+        failure = Failure(FailureKind.PREEMPTED, "gone")
+        told.add(SegmentFinished(job.key, 0, 1.0, 0.0, failure, checkpoint="half.ckpt", retry=True))
+    assert told.trial(0).attempt == 0
+
+
+def test_too_many_failed_trials_end_the_search_with_the_last_reason():
+    told = story(12)
+    for number in range(7):
+        told.fail(number)
+    found = step(told, trials=40, rules=Rules(max_failures=0.5))
+    assert found.failed
+    assert "7 trials failed" in found.blocked
+    assert found.jobs == ()
+
+
+def test_a_job_that_does_not_fit_the_budget_is_not_started():
+    told = story(3)
+    rules = Rules(limit_usd=1.0, reserve_usd=0.3)
+    assert len(step(told, free=3, usd=0.3, rules=rules).jobs) == 2
+    found = step(told, free=3, usd=0.8, rules=rules)
+    assert found.jobs == ()
+    assert "0.7 are free" in found.blocked
+    assert found.done
+
+
+@given(
+    st.lists(st.floats(0.01, 2.0), min_size=1, max_size=30),
+    st.floats(0.1, 5.0),
+    st.floats(0.0, 0.5),
+    st.floats(0.0, 0.2),
+)
+def test_money_committed_never_exceeds_the_limit(forecasts, limit, reserve, margin):
+    told = story(len(forecasts))
+    prices = iter(forecasts)
+    context = told.context(trials=len(forecasts), forecast=lambda *_: Forecast(1.0, next(prices)))
+    rules = Rules(limit_usd=limit, reserve_usd=reserve, margin_usd=margin)
+    found = plan.next_jobs(context, 99, searcher=Sobol(), stopper=Never(), rules=rules)
+    assert sum(f.usd for _, f in found.jobs) + (margin if found.jobs else 0.0) <= max(0.0, limit - reserve) + 1e-9
+
+
+def test_a_running_job_that_outran_its_forecast_is_stopped_before_the_limit():
+    told = story(2)
+    context = told.context(forecast=lambda *_: Forecast(10.0, 10.0 / 3600))
+    for job, forecast in plan.next_jobs(context, 2, searcher=Sobol(), stopper=Never(), rules=Rules()).jobs:
+        told.add(SegmentPlanned(job, forecast.seconds, forecast.usd))
+    first, second = told.history.open_segments
+    rules = Rules(limit_usd=25.0 / 3600)
+
+    def late(elapsed):
+        return plan.overdue(told.history, {first: elapsed, second: 1.0}, 1.0, rules, margin_s=2.0)
+
+    assert late(7.0) == []
+    assert late(12.0) == []  # 12 + 2 and the 10 of the other fit into 25
+    assert late(13.5) == [first]
+
+
+def test_without_a_limit_nothing_is_stopped():
+    told = story(1)
+    told.start(0)
+    assert plan.overdue(told.history, {k: 1e9 for k in told.history.open_segments}, 1.0, Rules(), 2.0) == []
+
+
+def test_the_search_is_done_when_all_trials_have_ended_and_nothing_runs():
+    told = story(2)
+    for number in range(2):
+        for _ in LADDER:
+            told.finish(number, val_accuracy=0.9)
+            if not told.trial(number).ended:
+                told.verdict(number, Decision.CONTINUE)
+    assert step(told, trials=2).done
+    assert not step(told, trials=3).done
+    assert step(told, trials=3, exhausted=True).done
+
+
+def test_the_plan_leaves_the_history_as_it_was():
+    told = story(4)
+    told.finish(0, val_accuracy=0.9)
+    before = (told.history.length, dict(told.history.trials), dict(told.history.segments))
+    step(told, free=3)
+    assert before == (told.history.length, dict(told.history.trials), dict(told.history.segments))
+
+
+def test_measuring_waits_for_its_slot_and_ends_when_everything_is_known():
+    told = Story(stage="retrain")
+    told.propose(choices.sample(CHOICES, told.context().rng))
+    for _ in LADDER:
+        told.finish(0, val_accuracy=0.9)
+        if not told.trial(0).ended:
+            told.verdict(0, Decision.CONTINUE)
+
+    def measure(free, service):
+        return plan.measure_jobs(
+            told.history, "retrain", free, devices=["a", "b"], service_free=service,
+            forecast=lambda *_: Forecast(1.0, 0.0), rules=Rules(),
+        )  # fmt: skip
+
+    assert measure(0, service=False).jobs == ()
+    for expected in ("evaluate", "profile", "profile"):
+        (job, forecast), *_ = measure(1, service=True).jobs
+        assert job.kind.value == expected
+        told.add(SegmentPlanned(job, forecast.seconds, forecast.usd))
+        told.add(SegmentFinished(job.key, 0, 1.0, 0.0))
+    assert measure(1, service=True).done
