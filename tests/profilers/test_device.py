@@ -52,7 +52,7 @@ def by_name(found: tuple[Measurement, ...]) -> dict[str, Measurement]:
 
 
 def test_a_profile_has_all_metrics_with_unit_device_and_samples() -> None:
-    found = by_name(TorchDevice(name="laptop", repetitions=30).profile(Counting(), torch.zeros(6)))
+    found = by_name(TorchDevice(name="laptop", repetitions=30).profile(Counting(), torch.zeros(1, 6)))
     assert {n: m.unit for n, m in found.items()} == {
         "latency_p50_ms": "ms",
         "latency_p90_ms": "ms",
@@ -70,7 +70,7 @@ def test_a_profile_has_all_metrics_with_unit_device_and_samples() -> None:
 def test_runs_are_in_evaluation_mode_with_the_asked_batch_type_and_threads() -> None:
     model, threads = Counting().train(), torch.get_num_threads()
     setting = TorchDevice(batch_size=3, threads=2, dtype="bfloat16", warmup=5, repetitions=20)
-    setting.profile(model, torch.zeros(6))
+    setting.profile(model, torch.zeros(1, 6))
     assert Counting.seen == ((3, 6), torch.bfloat16, False, 2, False)
     assert Counting.runs == 5 + 20 + 1  # the last one for memory
     assert (model.training, model.weight.dtype) == (True, torch.float32)
@@ -78,8 +78,15 @@ def test_runs_are_in_evaluation_mode_with_the_asked_batch_type_and_threads() -> 
     assert gc.isenabled()
 
 
+def test_images_keep_their_shape_in_a_measured_batch() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), Counting())
+    net[2].weight = nn.Parameter(torch.zeros(2 * 4 * 4, 1))
+    TorchDevice(batch_size=5, repetitions=20).profile(net, torch.zeros(1, 1, 6, 6))
+    assert Counting.seen[0] == (5, 32)
+
+
 def test_a_slow_model_still_gives_twenty_samples_and_no_more() -> None:
-    found = by_name(TorchDevice(max_seconds=0.02, warmup=1000).profile(Counting(0.004), torch.zeros(6)))
+    found = by_name(TorchDevice(max_seconds=0.02, warmup=1000).profile(Counting(0.004), torch.zeros(1, 6)))
     assert found["latency_p50_ms"].samples == 20
     assert found["latency_p50_ms"].value >= 4
     assert Counting.runs < 40
@@ -117,7 +124,7 @@ def test_an_absent_gpu_is_refused_in_one_line() -> None:
     with pytest.raises(SpecError, match=r"'edge' asks for device 'cuda:1', but torch sees 0 CUDA devices"):
         TorchDevice(name="edge", device="cuda:1").check()
     with pytest.raises(SpecError):
-        TorchDevice(device="cuda").profile(Counting(), torch.zeros(6))
+        TorchDevice(device="cuda").profile(Counting(), torch.zeros(1, 6))
 
 
 def test_the_cpu_is_always_there() -> None:
@@ -137,7 +144,7 @@ def test_settings_out_of_bounds_are_refused(wrong: dict[str, object]) -> None:
 def test_a_gpu_is_measured_by_events(dtype: str) -> None:
     model = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
     setting = TorchDevice.model_validate({"device": "cuda", "dtype": dtype, "batch_size": 8})
-    found = by_name(setting.profile(model, torch.zeros(512)))
+    found = by_name(setting.profile(model, torch.zeros(1, 512)))
     assert 0 < found["latency_p50_ms"].value < 50
     size = {"float32": 4}.get(dtype, 2)
     assert found["peak_memory_mb"].value >= size * (512 * 512 + 512 * 10 + 8 * 512) / 1e6

@@ -308,6 +308,24 @@ def test_latencies_keyed_by_metric_alone_belong_to_the_only_device(make_story, m
     assert "phone 0.500 0.600 0.700 steady (1 %)" in text
 
 
+def test_metrics_without_a_device_belong_to_the_first_of_several(make_story, make_spec):
+    story = make_story()
+    trial = story.propose({"width": 8}, stage="retrain")
+    story.segment(trial, 2, val_accuracy=0.9)
+    found = {"latency_p50_ms": 0.5, "latency_noise": 0.01, "latency_p50_ms@edge": 5.0}
+    story.segment(trial, 2, kind=JobKind.PROFILE, stage="measure", **found)
+    _, text, _ = rendered(make_spec(2), story.history)
+    assert re.search(r"laptop 0\.500 \S \S steady \(1 %\)", text)
+    assert re.search(r"edge 5\.00 \S \S unknown", text)
+
+
+def test_a_proxy_that_could_not_be_judged_says_why(make_story, make_spec):
+    story = make_story()
+    story.tell(Decided("proxy", "unchecked", reason="fewer than 3 candidates reached the top rung"))
+    _, text, _ = rendered(make_spec(2), story.history)
+    assert "Fewer than 3 candidates reached the top rung. Verdict: unchecked." in text
+
+
 def test_a_file_is_replaced_whole_and_leaves_nothing_behind(tmp_path):
     write_whole(tmp_path / "a.txt", b"one")
     write_whole(tmp_path / "a.txt", b"two")

@@ -75,7 +75,7 @@ class TorchDevice(Setting):
 
         Args:
             model: Left unchanged; a copy is measured.
-            example: One example, of the shape that the dataset has, without a batch dimension.
+            example: (1, *shape), one example as a batch; it is repeated to the batch size.
 
         Returns:
             latency_p50_ms, latency_p90_ms and latency_p99_ms of one batch; latency_noise, the width of the

@@ -31,7 +31,7 @@ def profile(setting: TorchDevice, model: nn.Module, example: Tensor) -> tuple[Me
     device, dtype = torch.device(setting.device), getattr(torch, setting.dtype)
     before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
     model = copy.deepcopy(model).to(device, dtype).eval()
-    batch = example.to(device, dtype).unsqueeze(0).repeat(setting.batch_size, *(1,) * example.dim())
+    batch = example[:1].to(device, dtype).repeat(setting.batch_size, *(1,) * (example.dim() - 1))
     with _threads(setting.threads if device.type == "cpu" else None), _no_collection():
         try:
             with torch.inference_mode():

@@ -234,7 +234,7 @@ class Gate:
 
 def gate(case: Case) -> Gate | None:
     """What the comparison of the cheap setting with the top rung said; None if it was not made."""
-    decision = case.history.decision("gate")
+    decision = case.history.decision("gate") or case.history.decision("proxy")
     if decision is None:
         return None
     tau, low, high = (_fact(decision.facts.get(k)) for k in ("tau", "low", "high"))
@@ -242,7 +242,7 @@ def gate(case: Case) -> Gate | None:
     n = len(listed) if isinstance(listed, list) else listed
     bar = case.spec.validation.gate_tau
     if not math.isfinite(tau):
-        text = decision.reason or "The rank correlation could not be determined."
+        text = f"{words.capital(decision.reason or 'the rank correlation could not be determined')}."
         return Gate(text, tau, low, high, decision.verdict)
     among = f" over {n:g} candidates" if isinstance(n, (int, float)) else ""
     interval = f"{100 * case.spec.validation.confidence:g} % interval {_signed(low)} to {_signed(high)}"

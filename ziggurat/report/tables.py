@@ -192,13 +192,14 @@ def _stat(name: str, stat: Statistic | None, *, strong: bool) -> Cell:
 def latencies(case: Case) -> Table:
     """Measured latencies of the retrained models on each device, with a verdict on their noise."""
     limits = {d.name: d.noise_limit for d in case.spec.devices}
-    only = next(iter(limits)) if len(limits) == 1 else ""
+    # the first device is the one of the objectives: its metrics carry no device in their names
+    first = next(iter(limits))
     body = []
     for row in case.summary.retrained:
         devices = dict.fromkeys(n.partition("@")[2] for n in row.metrics if n.split("@")[0] in ENDINGS[:3])
         for device in devices:
             found = [row.metrics.get(f"{e}@{device}" if device else e) for e in ENDINGS]
-            name = device or only or words.ABSENT
+            name = device or first
             times = [
                 Cell(words.spread(e, s.mean, None) if s else words.ABSENT, "number")
                 for e, s in zip(ENDINGS[:3], found, strict=False)
