@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from ziggurat.trainers import AnyTrainer
 
 Row = Callable[[int, Sequence[Measurement]], None]
-Stopped = Callable[[], bool]
+Stopped = Callable[[bool], bool]
+"""Whether to stop now, asked at the end of an epoch (True) and between batches (False)."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,12 @@ class Desk:
         with tempfile.TemporaryDirectory() as folder:
             self._trainer(job).train(self.build(candidate, 0), job, data, lambda _: None, Path(folder), None)
 
+    def warm_searcher(self) -> None:
+        """Import what the searcher will need, while there is nothing else to do."""
+        warm: Callable[[], None] | None = getattr(self.spec.search.searcher, "warm", None)
+        if warm is not None:
+            warm()
+
     def build(self, candidate: Candidate, seed: int) -> nn.Module:
         """An untrained model, initialised from a seed."""
         import torch
@@ -138,7 +145,7 @@ class Desk:
         def report(measurements: Sequence[Measurement]) -> None:
             if measurements:
                 row(measurements[0].step or 0, measurements)
-            if stopped():
+            if stopped(bool(measurements)):
                 raise StopTraining
 
         home = self.folder / "trials" / f"{job.trial:05d}"

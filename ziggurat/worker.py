@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from ziggurat import jobs
-from ziggurat.domain import Failure, FailureKind, Job
+from ziggurat.domain import Failure, FailureKind, Job, JobKind
 from ziggurat.errors import ZigguratError
 from ziggurat.events import job_from_plain, to_plain
 
 BEAT_S = 1.0
 LONGEST_TEXT = 500
+PATIENCE = 0.6
+"""Share of the grace in which a stop waits for the end of an epoch, where the state can be kept."""
 
 
 class Line:
@@ -36,9 +38,15 @@ class Line:
         self._stdin, self._fd = stdin, fd
         self._lock = threading.Lock()
         self.inbox: queue.Queue[Job] = queue.Queue()
-        self.stop = threading.Event()
+        self._stop_at: float | None = None
         threading.Thread(target=self._listen, daemon=True).start()
         threading.Thread(target=self._beat, daemon=True).start()
+
+    def stopped(self, at_epoch_end: bool) -> bool:
+        """Whether the present job is to stop here: at the end of an epoch, or anywhere once the grace runs out."""
+        if self._stop_at is None:
+            return False
+        return at_epoch_end or time.monotonic() >= self._stop_at
 
     def say(self, **message: object) -> None:
         """Send a message."""
@@ -51,10 +59,11 @@ class Line:
         for raw in self._stdin:
             message = json.loads(raw)
             if message["do"] == "job":
-                self.stop.clear()
+                self._stop_at = None
                 self.inbox.put(job_from_plain(message["job"]))
             elif message["do"] == "stop":
-                self.stop.set()
+                now = time.monotonic()
+                self._stop_at = now + PATIENCE * float(message["grace_s"])
         # the controller is gone or wants us gone: whatever runs here is of no use any more
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -110,7 +119,7 @@ def perform(job: Job, desk: jobs.Desk, line: Line, folder: Path) -> None:
         line.say(**{"is": "row", "key": job.key, "step": step, "measurements": to_plain(measurements)})
 
     try:
-        outcome = desk.do(job, row, line.stop.is_set)
+        outcome = desk.do(job, row, line.stopped)
         result = {
             "measurements": to_plain(outcome.measurements),
             "checkpoint": outcome.checkpoint,
@@ -139,7 +148,10 @@ def serve(folder: Path, name: str, make_desk: Callable[[Path, str], jobs.Desk]) 
     desk.warm()
     line.say(**{"is": "ready"})
     while True:
-        perform(line.inbox.get(), desk, line, folder)
+        job = line.inbox.get()
+        perform(job, desk, line, folder)
+        if job.kind is JobKind.INSPECT:
+            desk.warm_searcher()
 
 
 if __name__ == "__main__":

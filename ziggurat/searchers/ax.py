@@ -54,6 +54,12 @@ class AxSearcher(Setting):
         """One proposal; None if the space is used up or the draws run out."""
         return next(iter(self.propose_batch(context, 1)), None)
 
+    def warm(self) -> None:
+        """Import Ax ahead of the first question to it."""
+        from ziggurat.searchers import ax_client
+
+        del ax_client
+
     def propose_batch(self, context: Context, count: int) -> list[Proposal]:
         """Up to `count` different proposals, those of the model generated jointly."""
         number, initial = len(context.mine()), self.first_points(context)

@@ -22,10 +22,14 @@ from torch import nn
 from ziggurat.domain import Job, Measurement
 from ziggurat.errors import SpecError
 from ziggurat.protocols import Data, Report, Trained
+from ziggurat.trainers.failures import StopTraining
 from ziggurat.trainers.learner import Learner
 from ziggurat.trainers.lightning import Lightning
 from ziggurat.trainers.optimizers import horizon
 from ziggurat.trainers.weights import device
+
+PARTIAL = "partial.ckpt"
+"""Checkpoint of a segment that was asked to stop, at the end of an epoch."""
 
 _LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
 
@@ -34,18 +38,30 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
 class _Relay:
-    """Passes reports on and keeps what they raise, which Lightning may turn into something else."""
+    """Passes reports on and keeps what they raise, which Lightning may turn into something else.
+
+    A request to stop that comes at the end of an epoch does not break the fit off: the learner ends it there, so
+    that its state can be kept.
+    """
 
     def __init__(self, report: Report) -> None:
         self.report = report
         self.error: BaseException | None = None
+        self.stop: StopTraining | None = None
 
     def __call__(self, measurements: Sequence[Measurement]) -> None:
         try:
             self.report(measurements)
         except BaseException as error:
+            if measurements and isinstance(error, StopTraining):
+                self.stop = error
+                return
             self.error = error
             raise RuntimeError("the report ended the training") from error
+
+    def stopping(self) -> bool:
+        """Whether the fit is to end with this epoch."""
+        return self.stop is not None
 
 
 def fit(  # noqa: PLR0913, PLR0917 - the protocol of a trainer, and its setting
@@ -83,6 +99,11 @@ def fit(  # noqa: PLR0913, PLR0917 - the protocol of a trainer, and its setting
                 f"checkpoint {resume} has {trainer.current_epoch} epochs already, rung {job.to_rung} ends at "
                 f"{job.ladder[job.to_rung].epochs}; continue it to a higher rung"
             )
+        if relay.stop is not None and trainer.current_epoch < job.ladder[job.to_rung].epochs:
+            path = folder / PARTIAL
+            _write(trainer, path)
+            relay.stop.checkpoint = str(path)
+            raise relay.stop
         _write(trainer, path)
     size = sum(p.numel() for p in model.parameters())
     return Trained((*learner.measurements, Measurement("parameters", float(size))), path)

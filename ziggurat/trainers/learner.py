@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ziggurat.domain import Measurement
-from ziggurat.protocols import Data, Report
+from ziggurat.protocols import Data
 from ziggurat.trainers.augmentation import augment
 from ziggurat.trainers.batches import Batches
 from ziggurat.trainers.failures import Diverged
@@ -45,11 +45,21 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0] >> 1)
 
 
+class StoppableReport(Protocol):
+    """A report that remembers whether it was asked to end the training with this epoch."""
+
+    def __call__(self, measurements: Sequence[Measurement]) -> None:
+        """Pass measurements on."""
+
+    def stopping(self) -> bool:
+        """Whether the training is to end with this epoch."""
+
+
 class Learner(pl.LightningModule):
     """Trains a model; holds what must survive a resume beside weights and optimiser."""
 
     def __init__(
-        self, setting: Lightning, model: nn.Module, data: Data, report: Report, *, seed: int, steps: int
+        self, setting: Lightning, model: nn.Module, data: Data, report: StoppableReport, *, seed: int, steps: int
     ) -> None:
         """Wrap an initialised model.
 
@@ -57,7 +67,7 @@ class Learner(pl.LightningModule):
             setting: With the candidate's hyperparameters in place.
             model: Moved to the device of training and trained in place.
             data: On the device of training.
-            report: Called after every epoch with metrics, and every 0.2 s with nothing.
+            report: Called after every epoch with metrics, and every 0.2 s with nothing; says whether to stop.
             seed: Seed of the job.
             steps: Optimiser steps until the end of the top rung.
         """
@@ -170,6 +180,7 @@ class Learner(pl.LightningModule):
         }
         self.measurements = tuple(Measurement(metric, v, step=epoch) for metric, v in values.items())
         self.report(self.measurements)
+        self.trainer.should_stop = self.report.stopping()
         self._pulse = time.monotonic()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
