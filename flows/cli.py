@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from enum import IntEnum
@@ -53,7 +54,6 @@ RunsOption = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Whe
 EXIT_OF = {
     RunStatus.COMPLETED.value: Exit.OK,
     RunStatus.STOPPED_BY_BUDGET.value: Exit.STOPPED_BY_BUDGET,
-    RunStatus.INTERRUPTED.value: Exit.INTERRUPTED,
 }
 
 
@@ -77,16 +77,34 @@ def _quiet_servers() -> None:
 
 def _drive(run: Run, *, as_json: bool) -> None:
     """Run the flow on a run that this process has taken, and print what came of it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the flow heeds it
+    try:
+        result = _flow(run)
+    except KeyboardInterrupt:
+        if run.history.status is RunStatus.RUNNING:  # it came before the flow had begun
+            run.finish(RunStatus.INTERRUPTED, "stopped on request")
+            run.close()
+        raise Interrupted(run.folder) from None
+    if as_json:
+        typer.echo(json.dumps(result))
+    if result["status"] == RunStatus.INTERRUPTED.value:
+        raise Interrupted(run.folder)
+    if not as_json:
+        words.print_outcome(run.spec, run.folder, sys.stdout)
+    raise typer.Exit(EXIT_OF.get(str(result["status"]), Exit.FAILED))
+
+
+def _flow(run: Run) -> dict[str, Any]:
+    """The result of the flow; only now is Prefect imported."""
     _quiet_servers()
     from flows.pipeline import pipeline
     from tasks import session
 
-    result = pipeline(run_dir=session.hand_over(run))
-    if not as_json:
-        words.print_outcome(run.spec, Path(result["run_dir"]), sys.stdout)
-    else:
-        typer.echo(json.dumps(result))
-    raise typer.Exit(EXIT_OF.get(str(result["status"]), Exit.FAILED))
+    state: Any = pipeline(run_dir=session.hand_over(run), return_state=True)
+    result = state.result(raise_on_failure=False)
+    if isinstance(result, Exception):
+        raise result
+    return dict(result)
 
 
 @app.command()
@@ -247,8 +265,8 @@ def guarded(command: Callable[[], Any]) -> int:
     except (SpecError, RunBusyError, JournalError) as error:
         typer.echo(f"error: {error}", err=True)
         return Exit.BAD_INPUT
-    except (Interrupted, KeyboardInterrupt):
-        typer.echo("interrupted; continue with `ziggurat resume`", err=True)
+    except (Interrupted, KeyboardInterrupt) as error:
+        typer.echo(f"interrupted; continue with: ziggurat resume {error}".rstrip(), err=True)
         return Exit.INTERRUPTED
     except ZigguratError as error:
         typer.echo(f"error: {error}", err=True)

@@ -5,33 +5,41 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger, runtime
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.exceptions import TerminationSignal
+from prefect.states import Cancelled, Completed, Failed
 
 from flows import stages
-from tasks import session
+from tasks import publish, session
 from ziggurat import runs
 from ziggurat import spec as specs
 from ziggurat.domain import RunStatus
 from ziggurat.errors import JournalError, SpecError, ZigguratError
 from ziggurat.runs import Interrupted, Run
+from ziggurat.session import Session
+from ziggurat.session import Session
 
 
-@flow(name="ziggurat", validate_parameters=False)
+def _name() -> str:
+    """The name of a flow run until its run directory is known."""
+    given = runtime.flow_run.parameters
+    return Path(given["run_dir"] or given["spec"]).name
+
+
+@flow(name="ziggurat", flow_run_name=_name, validate_parameters=False)
 def pipeline(
     spec: str = "examples/digits.yaml",
     runs_dir: str = "runs",
     overrides: list[str] | None = None,
     run_dir: str | None = None,
-) -> dict[str, Any]:
-    """Run a spec, or continue a run directory, and return its result.
+) -> State[dict[str, Any]]:
+    """Run a spec, or continue a run directory; the state says how that ended and holds the result.
 
     Args:
         spec: Path of the spec; ignored if a run directory is given.
@@ -40,8 +48,9 @@ def pipeline(
         run_dir: A run directory to continue.
     """
     run = _take(spec, runs_dir, overrides or [], run_dir)
+    get_run_logger().info("run directory: %s", run.folder)
     try:
-        with _signals(run), session.opened(run, sys.stderr) as here:
+        with session.heeding_signals(run), session.opened(run, sys.stderr) as here:
             return _stages(str(run.folder), here)
     except SpecError:
         if run.fresh:
@@ -49,7 +58,7 @@ def pipeline(
         raise
 
 
-def _stages(run_dir: str, here: session.Session) -> dict[str, Any]:
+def _stages(run_dir: str, here: Session) -> State[dict[str, Any]]:
     """The table of contents, and how a run ends."""
     try:
         stages.preflight(run_dir)
@@ -58,17 +67,31 @@ def _stages(run_dir: str, here: session.Session) -> dict[str, Any]:
         stages.retrain(run_dir)
         stages.measure(run_dir)
         status, reason = here.status(), ""
-    except (Interrupted, KeyboardInterrupt):
+    except (Interrupted, KeyboardInterrupt, TerminationSignal):
         here.run.finish(RunStatus.INTERRUPTED, "stopped on request")
-        raise Interrupted("stopped on request") from None
+        words = f"stopped on request; continue with `ziggurat resume {run_dir}`"
+        return Cancelled(message=words, data=here.result())
     except (SpecError, JournalError):
         raise
     except ZigguratError as error:
         status, reason = RunStatus.FAILED, str(error)
     stages.report(run_dir, status.value, reason)
+    publish.publish_tables(run_dir)
     here.run.finish(status, reason)
     here.raise_alerts()
-    return here.result()
+    return _end(status, reason, here.result())
+
+
+def _end(status: RunStatus, reason: str, result: dict[str, Any]) -> State[dict[str, Any]]:
+    """The state in which Prefect shows a run that went through all its stages, or failed in one."""
+    if status is RunStatus.FAILED:
+        return Failed(message=reason, data=result)
+    counts = result["trials"]
+    front = len(result["front"])
+    found = f"{counts['total']} trials, {front} on the front, {result['cost_usd']:.4g} USD"
+    if status is RunStatus.STOPPED_BY_BUDGET:
+        return Completed(name="Stopped by budget", message=found, data=result)
+    return Completed(message=found, data=result)
 
 
 def _take(spec: str, runs_dir: str, overrides: list[str], run_dir: str | None) -> Run:
@@ -76,19 +99,12 @@ def _take(spec: str, runs_dir: str, overrides: list[str], run_dir: str | None) -
     if run_dir is not None:
         return session.taken(run_dir) or runs.open_run(Path(run_dir))
     parsed, raw = specs.read(Path(spec), overrides)
-    return runs.create(parsed, raw, Path(runs_dir))
+    run = runs.create(parsed, raw, Path(runs_dir))
+    _rename(run.run_id)
+    return run
 
 
-@contextmanager
-def _signals(run: Run) -> Iterator[None]:
-    """An interrupt or a termination asks the run to checkpoint and stop, instead of breaking it off."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    wanted = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: run.stop.set()) for number in wanted]
-    try:
-        yield
-    finally:
-        for number, handler in zip(wanted, before, strict=True):
-            signal.signal(number, handler)
+def _rename(name: str) -> None:
+    """Have Prefect show this flow run under the name of its run directory."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_name(runtime.flow_run.id, name)

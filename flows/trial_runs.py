@@ -93,7 +93,7 @@ def profile(path: Path, sets: Sequence[str], count: int) -> list[dict[str, Any]]
             measured = device.profile(model, torch.zeros(1, *signature.shape))
             row |= {f"{m.metric}@{device.name}": m.value for m in measured}
         rows.append(row)
-        print(f"{number + 1}/{count}", end="\r", file=sys.stderr, flush=True)
+        print(f"{number + 1}/{count}", end="\r", file=sys.stderr, flush=True)  # noqa: T201 - progress
     return rows
 
 

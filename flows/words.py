@@ -14,7 +14,7 @@ from ziggurat import report, runs
 from ziggurat.estimate import estimate
 from ziggurat.history import History
 from ziggurat.inspection import Check
-from ziggurat.report.summary import Summary
+from ziggurat.report import Summary
 from ziggurat.spec import Spec
 
 STARTER = Path(__file__).with_name("starter.yaml")

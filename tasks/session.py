@@ -5,6 +5,8 @@ Prefect sees the path of the run directory only, which is what it shows in its p
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
@@ -42,3 +44,29 @@ def opened(run: Run, stream: TextIO | None) -> Iterator[Session]:
 def of(run_dir: str) -> Session:
     """The open session of a run directory."""
     return _OPEN[run_dir]
+
+
+@contextmanager
+def at_work(run_dir: str) -> Iterator[Session]:
+    """The open session of a run directory, for a step that takes long: it heeds signals."""
+    session = of(run_dir)
+    with heeding_signals(session.run):
+        yield session
+
+
+@contextmanager
+def heeding_signals(run: Run) -> Iterator[None]:
+    """An interrupt or a termination asks the run to checkpoint and stop, instead of breaking it off.
+
+    Prefect sets its own handler of terminations whenever a subflow begins, so tasks set this one again.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: run.stop.set()) for number in wanted]
+    try:
+        yield
+    finally:
+        for number, handler in zip(wanted, before, strict=True):
+            signal.signal(number, handler)

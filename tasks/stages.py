@@ -23,7 +23,8 @@ def _summary(run_dir: str, stage: str) -> dict[str, Any]:
 @task(name="check everything", cache_policy=NO_CACHE)
 def run_preflight(run_dir: str) -> dict[str, Any]:
     """Find what is wrong before money is spent."""
-    checks = stages.preflight(session.of(run_dir).engine)
+    with session.at_work(run_dir) as here:
+        checks = stages.preflight(here.engine)
     get_run_logger().info("%d checks, %d warnings", len(checks), sum(c.ok is None for c in checks))
     return _summary(run_dir, "preflight")
 
@@ -32,7 +33,8 @@ def run_preflight(run_dir: str) -> dict[str, Any]:
 def run_validate(run_dir: str) -> dict[str, Any]:
     """Probe the space and the proxy on a subset."""
     get_run_logger().info("probing the space in %s", run_dir)
-    stages.validate(session.of(run_dir).engine)
+    with session.at_work(run_dir) as here:
+        stages.validate(here.engine)
     return _summary(run_dir, "validate")
 
 
@@ -40,7 +42,8 @@ def run_validate(run_dir: str) -> dict[str, Any]:
 def run_search(run_dir: str) -> dict[str, Any]:
     """Search with early stopping."""
     get_run_logger().info("searching in %s", run_dir)
-    stages.search(session.of(run_dir).engine)
+    with session.at_work(run_dir) as here:
+        stages.search(here.engine)
     return _summary(run_dir, "search")
 
 
@@ -48,7 +51,8 @@ def run_search(run_dir: str) -> dict[str, Any]:
 def run_retrain(run_dir: str) -> dict[str, Any]:
     """Train the best architectures with the full recipe."""
     get_run_logger().info("retraining in %s", run_dir)
-    stages.retrain(session.of(run_dir).engine)
+    with session.at_work(run_dir) as here:
+        stages.retrain(here.engine)
     return _summary(run_dir, "retrain")
 
 
@@ -56,7 +60,8 @@ def run_retrain(run_dir: str) -> dict[str, Any]:
 def run_measure(run_dir: str) -> dict[str, Any]:
     """Measure on every device, and evaluate the sealed test part once."""
     get_run_logger().info("measuring in %s", run_dir)
-    stages.measure(session.of(run_dir).engine)
+    with session.at_work(run_dir) as here:
+        stages.measure(here.engine)
     return _summary(run_dir, "measure")
 
 
@@ -64,13 +69,15 @@ def run_measure(run_dir: str) -> dict[str, Any]:
 def publish_model(run_dir: str) -> None:
     """Log and register the best model."""
     get_run_logger().info("publishing from %s", run_dir)
-    session.of(run_dir).publish()
+    with session.at_work(run_dir) as here:
+        here.publish()
 
 
 @task(name="write the report", cache_policy=NO_CACHE)
 def write_report(run_dir: str, status: str, reason: str = "") -> str:
     """Write the report as the run stands."""
-    session.of(run_dir).write_report(RunStatus(status), reason)
+    with session.at_work(run_dir) as here:
+        here.write_report(RunStatus(status), reason)
     path = f"{run_dir}/report/index.html"
     get_run_logger().info("report: %s", path)
     return path

@@ -207,7 +207,7 @@ def test_a_running_job_that_outran_its_forecast_is_stopped_before_the_limit():
 def test_without_a_limit_nothing_is_stopped():
     told = story(1)
     told.start(0)
-    assert plan.overdue(told.history, {k: 1e9 for k in told.history.open_segments}, 1.0, Rules(), 2.0) == []
+    assert plan.overdue(told.history, dict.fromkeys(told.history.open_segments, 1e9), 1.0, Rules(), 2.0) == []
 
 
 def test_the_search_is_done_when_all_trials_have_ended_and_nothing_runs():

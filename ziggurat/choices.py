@@ -327,9 +327,9 @@ def count(choices: Choices, at_most: int = 1_000_000) -> float:
         if name not in needed and not choice.when:
             free *= choice.size
             continue
-        partial = [extended for p in partial for extended in _extensions(name, choice, p)]
-        if len(partial) * free > at_most:
+        if sum(choice.size if active(choice, p) else 1 for p in partial) * free > at_most:
             return math.inf
+        partial = [extended for p in partial for extended in _extensions(name, choice, p)]
     return len(partial) * free
 
 

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ziggurat.budget import cost_usd
+from ziggurat.budget import cost_usd, limit_usd
 from ziggurat.domain import Candidate, Fidelity, JobKind, Trial
 from ziggurat.history import History
 from ziggurat.protocols import Context, Forecast
@@ -22,6 +22,8 @@ from ziggurat.spec import Spec
 UNKNOWN_RATE_S = 1.0
 """Seconds for an epoch when nothing at all is known."""
 QUARTILE = 0.75
+MEASURING_S = 0.5
+"""Least seconds for measuring a model on one device, or on the test part."""
 
 
 def units(ladder: Sequence[Fidelity], from_rung: int, to_rung: int) -> float:
@@ -77,13 +79,15 @@ def forecaster(
 
 
 def reserve_usd(spec: Spec, history: History) -> float:
-    """What retraining is expected to cost and the search may not spend; at most half of the limit."""
+    """What retraining and measuring are expected to cost and others may not spend; at most half of the limit."""
     if not spec.retrain.enabled:
         return 0.0
     models = spec.retrain.k * spec.retrain.seeds
-    seconds = models * spec.retrain.epochs * Rates(history).typical() * 1.2
+    rate = Rates(history).typical()
+    seconds = models * spec.retrain.epochs * rate * 1.2
+    seconds += models * (1 + len(spec.devices)) * max(MEASURING_S, rate) + spec.budget.stop_margin_s
     wanted = cost_usd(seconds, spec.launcher.usd_per_hour)
-    limit = spec.budget.limit_usd
+    limit = limit_usd(spec.budget, history)
     return wanted if limit is None else min(wanted, limit / 2)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ziggurat import plan
@@ -30,10 +30,13 @@ from ziggurat.launchers.pool import Pool
 from ziggurat.plan import Rules, Step
 from ziggurat.protocols import Progress
 from ziggurat.runs import Interrupted, Run
+from ziggurat.searchers import RandomSearch
 from ziggurat.spec import MEASURED
+from ziggurat.stoppers import Never
 
 WAIT_S = 0.2
 TICK_S = 1.0
+BASELINE = "baseline"
 Planner = Callable[["Engine", int], Step]
 Tick = Callable[[float], Sequence[Body]]
 
@@ -57,15 +60,15 @@ class Engine:
         self.exhausted = False
         self.idle = Idle()
         self._services: dict[str, Job] = {}
-        self._asked = 0
+        self._asked = self._mute = 0
         self._ticked = 0.0
         self._settle_leftovers()
 
     def _settle_leftovers(self) -> None:
         """Take in what segments of an earlier controller have left; what they have not finished is preempted."""
         history = self.run.history
-        for key, segment in list(history.open_segments.items()):
-            progress = self.pool.find(key)
+        for segment in list(history.open_segments.values()):
+            progress = self.pool.find(segment.job)
             if progress is None:
                 begun = segment.started_utc or segment.planned_utc
                 seconds = self.run.last_seen_utc - begun
@@ -114,7 +117,7 @@ class Engine:
         Raises:
             Interrupted: Somebody asked the run to stop; running jobs were asked to checkpoint first.
         """
-        self.idle = Idle()
+        self.idle, self.exhausted = Idle(), False
         try:
             while True:
                 self.run.check_stop()
@@ -139,19 +142,22 @@ class Engine:
     def _carry_out(self, step: Step, stage: str) -> None:
         self.run.record(step.bodies)
         self.run.record(SegmentPlanned(job, f.seconds, f.usd) for job, f in step.jobs)
-        started: list[Body] = []
+        # a result may be there already if the journal was cut off behind the end of this job
+        found = {job.key: self.pool.find(job) for job, _ in step.jobs}
+        self.run.record(
+            SegmentStarted(job.key, job.trial, "found" if found[job.key] else self.pool.start(job))
+            for job, _ in step.jobs
+        )
         for job, _ in step.jobs:
-            found = self.pool.find(job.key)
-            handle = "found" if found is not None else self.pool.start(job)
-            started.append(SegmentStarted(job.key, job.trial, handle))
-        self.run.record(started)
+            if (progress := found[job.key]) is not None:
+                self._record_end(job, progress)
         if step.want:
             self._ask(stage, step.want)
 
     def _ask(self, stage: str, count: int) -> None:
         self._asked += 1
         key = f"service-propose-{self.run.history.length}-{self._asked}-{self.run.mark[-8:]}"
-        job = Job(key, JobKind.PROPOSE, stage, count=count)
+        job = Job(key, JobKind.PROPOSE, stage, count=count, attempt=self._mute)
         self._services[key] = job
         self.pool.start(job)
 
@@ -213,7 +219,11 @@ class Engine:
         if progress.failure is not None:
             if progress.failure.kind is FailureKind.USER_ERROR:
                 raise ZigguratError(f"search.searcher: proposing failed ({progress.failure.text})")
-            return  # the service died; the plan asks again
+            self._mute += 1  # the service died; the plan asks again, and then no candidate is built to look at it
+            if self._mute > self.run.spec.search.retries:
+                raise ZigguratError(f"search.searcher: proposing failed {self._mute} times ({progress.failure.text})")
+            return
+        self._mute = 0
         bodies = [body_from_plain(p) for p in progress.payload]
         self.exhausted = not bodies
         if self.exhausted:
@@ -269,8 +279,9 @@ class Engine:
     def interrupt(self) -> None:
         """Ask all running jobs to checkpoint, wait for them within the grace, and journal their ends."""
         grace = self.run.spec.launcher.grace_s
-        for key in self.run.history.open_segments:
-            self.pool.cancel(key, grace)
+        for key, segment in self.run.history.open_segments.items():
+            # what runs alone has no checkpoint to write, and holds up those that have
+            self.pool.cancel(key, 0.0 if segment.job.exclusive else grace)
         deadline = time.monotonic() + grace + 2.0
         while self.run.history.open_segments and time.monotonic() < deadline:
             self.pool.wait(WAIT_S)
@@ -281,20 +292,22 @@ class Engine:
         self.pool.close()
 
 
-def search_planner(run: Run) -> Planner:
-    """The plan of the search stage."""
+def search_planner(run: Run, stage: str = "search") -> Planner:
+    """The plan of the search, or of its random baseline, whose trials all go to the top rung."""
+    settings = run.spec.search
+    random = stage == BASELINE
 
     def planner(engine: Engine, free: int) -> Step:
+        context = make_context(run.spec, run.history, stage)
         return plan.next_jobs(
-            make_context(run.spec, run.history, "search"),
+            replace(context, trials=settings.baseline) if random else context,
             free,
-            searcher=run.spec.search.searcher,
-            stopper=run.spec.search.stopper,
-            rules=engine.context_rules("search", reserve=True),
+            searcher=RandomSearch() if random else settings.searcher,
+            stopper=Never() if random else settings.stopper,
+            rules=engine.context_rules(stage, reserve=True),
             service_free=engine.pool.free(JobKind.PROPOSE) > 0,
             asking=engine.asking,
             exhausted=engine.exhausted,
         )
 
     return planner
-

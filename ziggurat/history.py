@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ziggurat.domain import (
     FailureKind,
@@ -66,6 +67,7 @@ class History:
         status: Status of the run.
         length: Number of events folded.
         open_segments: Segments that are planned or running.
+        downtimes: From when to when no controller drove the run.
         tries: How often each segment has been planned, by job key without its last part.
     """
 
@@ -85,56 +87,61 @@ class History:
     open_segments: dict[str, Segment] = field(default_factory=dict)
     spent_usd: float = 0.0
     tries: dict[str, int] = field(default_factory=dict)
+    downtimes: list[tuple[float, float]] = field(default_factory=list)
+    _before: float = 0.0
 
     def apply(self, event: Event) -> None:
         """Take one more event into account."""
         body = event.body
         self.length = event.seq + 1
+        self._before = self.last_utc
         self.last_utc = max(self.last_utc, event.utc)
-        match body:
-            case RunStarted():
-                self.run_id = event.run_id
-                self.started_utc = self.started_utc or event.utc
-                self.status = RunStatus.RUNNING
-            case StageStarted():
-                self.stages.setdefault(body.stage, None)
-                begun = self.stage_times.get(body.stage, (event.utc, None))[0]
-                self.stage_times[body.stage] = (begun, None)
-            case StageFinished():
-                self.stages[body.stage] = body
-                begun = self.stage_times.get(body.stage, (event.utc, None))[0]
-                self.stage_times[body.stage] = (begun, event.utc)
-            case TrialProposed():
-                self._propose(body)
-            case SegmentPlanned():
-                self._plan(body, event.utc)
-            case SegmentStarted():
-                self._start(body, event.utc)
-            case Measured():
-                if body.step is not None:
-                    self.curves.setdefault(body.trial, []).append((body.step, body.measurements))
-            case SegmentFinished():
-                self._finish(body, event.utc)
-            case TrialEnded():
-                self._change(
-                    body.trial,
-                    status=body.status,
-                    note=body.reason or self.trials[body.trial].note,
-                    failure=body.failure or self.trials[body.trial].failure,
-                )
-            case Decided():
-                self._decide(body)
-            case Alert():
-                self.alerts[body.key] = body
-            case Amended():
-                self.amendments.append(body)
-            case RunFinished():
-                self.status = body.status
+        _HANDLERS[type(body)](self, body, event)
+
+    def _take(self, body: RunStarted, event: Event) -> None:
+        if body.resumed:
+            self.downtimes.append((self._before, event.utc))
+        self.run_id = event.run_id
+        self.started_utc = self.started_utc or event.utc
+        self.status = RunStatus.RUNNING
+
+    def _begin_stage(self, body: StageStarted, event: Event) -> None:
+        self.stages.setdefault(body.stage, None)
+        self.stage_times[body.stage] = (self._begun(body.stage, event), None)
+
+    def _end_stage(self, body: StageFinished, event: Event) -> None:
+        self.stages[body.stage] = body
+        self.stage_times[body.stage] = (self._begun(body.stage, event), event.utc)
+
+    def _begun(self, stage: str, event: Event) -> float:
+        return self.stage_times.get(stage, (event.utc, None))[0]
+
+    def _measure(self, body: Measured, _: Event) -> None:
+        if body.step is not None:
+            self.curves.setdefault(body.trial, []).append((body.step, body.measurements))
+
+    def _end_trial(self, body: TrialEnded, _: Event) -> None:
+        trial = self.trials[body.trial]
+        self._change(
+            body.trial,
+            status=body.status,
+            note=body.reason or trial.note,
+            failure=body.failure or trial.failure,
+        )
+
+    def _alert(self, body: Alert, _: Event) -> None:
+        self.alerts[body.key] = body
+
+    def _amend(self, body: Amended, _: Event) -> None:
+        self.amendments.append(body)
+
+    def _end_run(self, body: RunFinished, _: Event) -> None:
+        self.status = body.status
 
     def _change(self, number: int, **changes: object) -> None:
         self.trials[number] = replace(self.trials[number], **changes)  # type: ignore[arg-type]
 
-    def _propose(self, body: TrialProposed) -> None:
+    def _propose(self, body: TrialProposed, _: Event) -> None:
         self.trials[body.trial] = Trial(
             number=body.trial,
             index=body.index,
@@ -148,22 +155,22 @@ class History:
             note=body.origin,
         )
 
-    def _plan(self, body: SegmentPlanned, utc: float) -> None:
-        segment = Segment(body.job, utc, body.forecast_s, body.forecast_usd)
+    def _plan(self, body: SegmentPlanned, event: Event) -> None:
+        segment = Segment(body.job, event.utc, body.forecast_s, body.forecast_usd)
         self.segments[body.job.key] = self.open_segments[body.job.key] = segment
         name = body.job.key.rsplit("-", 1)[0]
         self.tries[name] = self.tries.get(name, 0) + 1
         if body.job.trial in self.trials:
             self._change(body.job.trial, status=TrialStatus.RUNNING, job=body.job.key)
 
-    def _start(self, body: SegmentStarted, utc: float) -> None:
-        segment = replace(self.segments[body.job], started_utc=utc, handle=body.handle)
+    def _start(self, body: SegmentStarted, event: Event) -> None:
+        segment = replace(self.segments[body.job], started_utc=event.utc, handle=body.handle)
         self.segments[body.job] = segment
         if body.job in self.open_segments:
             self.open_segments[body.job] = segment
 
-    def _finish(self, body: SegmentFinished, utc: float) -> None:
-        segment = replace(self.segments[body.job], end=body, finished_utc=utc)
+    def _finish(self, body: SegmentFinished, event: Event) -> None:
+        segment = replace(self.segments[body.job], end=body, finished_utc=event.utc)
         self.segments[body.job] = segment
         self.open_segments.pop(body.job, None)
         self.spent_usd += body.cost_usd
@@ -218,7 +225,7 @@ class History:
             trial.number, status=before, static={**trial.static, **found}, attempt=0, failure=None
         )
 
-    def _decide(self, body: Decided) -> None:
+    def _decide(self, body: Decided, _: Event) -> None:
         self.decisions.append(body)
         if body.kind != "stopper" or body.trial is None:
             return
@@ -228,6 +235,11 @@ class History:
             "stop": TrialStatus.STOPPED,
         }[body.verdict]
         self._change(body.trial, status=status, note=body.reason)
+
+    def driven_s(self, begun: float, ended: float) -> float:
+        """Seconds between two times in which a controller drove the run."""
+        away = sum(max(0.0, min(b, ended) - max(a, begun)) for a, b in self.downtimes)
+        return max(0.0, ended - begun - away)
 
     def copy(self) -> History:
         """A copy that can be folded further without touching this one."""
@@ -279,6 +291,24 @@ class History:
             FailureKind.PREEMPTED,
             FailureKind.LOST,
         }
+
+
+_HANDLERS: Mapping[type, Callable[[History, Any, Event], None]] = {
+    RunStarted: History._take,
+    StageStarted: History._begin_stage,
+    TrialProposed: History._propose,
+    SegmentPlanned: History._plan,
+    SegmentStarted: History._start,
+    Measured: History._measure,
+    SegmentFinished: History._finish,
+    TrialEnded: History._end_trial,
+    Decided: History._decide,
+    StageFinished: History._end_stage,
+    Alert: History._alert,
+    Amended: History._amend,
+    RunFinished: History._end_run,
+}
+"""What each kind of event changes; a test holds that none is missing."""
 
 
 def fold(events: Iterable[Event]) -> History:

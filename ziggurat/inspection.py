@@ -58,7 +58,7 @@ class Findings:
         except ZigguratError as error:
             self.checks.append(Check(name, ok=False, text=str(error), cure=cure))
         except Exception as error:  # noqa: BLE001 - a failed check is a value
-            print(f"inspection of {name}: {error!r}", file=sys.stderr, flush=True)
+            print(f"inspection of {name}: {error!r}", file=sys.stderr, flush=True)  # noqa: T201 - the log
             text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             self.checks.append(Check(name, ok=False, text=text, cure=cure))
 
@@ -153,7 +153,7 @@ def _epoch_seconds(desk: Desk, candidate: Candidate, *, timed: bool) -> float:
     for _ in range(4 if timed else 1):
         began = time.perf_counter()
         loss = cross_entropy(model(x), y)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         best = min(best, time.perf_counter() - began)
     if not bool(torch.isfinite(loss)):
         raise ZigguratError("the loss of the first batch is not finite")

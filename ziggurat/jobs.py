@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from ziggurat.errors import SpecError
 from ziggurat.events import Event, TrialProposed, to_plain
 from ziggurat.history import History
 from ziggurat.journal import read_events
+from ziggurat.searchers import RandomSearch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from ziggurat.protocols import Data, Signature
     from ziggurat.trainers import AnyTrainer
 
+BASELINE = "baseline"
 Row = Callable[[int, Sequence[Measurement]], None]
 Stopped = Callable[[bool], bool]
 """Whether to stop now, asked at the end of an epoch (True) and between batches (False)."""
@@ -52,6 +55,7 @@ class Desk:
         self.history = History()
         self._offset = 0
         self._static: dict[str, tuple[Measurement, ...]] = {}
+        self._blind = False  # whether candidates are proposed unseen, since building one has ended this process
 
     @cached_property
     def spec(self) -> specs.Spec:
@@ -153,14 +157,16 @@ class Desk:
         data = subset(self.data, job.ladder[job.to_rung].data_fraction)
         resume = self.folder / job.checkpoint if job.checkpoint else None
         model = self.build(candidate, job.seed)
+        began = time.monotonic()
         try:
             trained = self._trainer(job).train(model, job, data, report, home, resume)
         except StopTraining as error:
             if error.checkpoint is not None:
                 error.checkpoint = str(Path(error.checkpoint).relative_to(self.folder))
             raise
+        payload = {"train_s": time.monotonic() - began}
         checkpoint = str(trained.checkpoint.relative_to(self.folder))
-        return Outcome(self._with_static(candidate, trained.measurements), checkpoint)
+        return Outcome(self._with_static(candidate, trained.measurements), checkpoint, payload)
 
     def _with_static(self, candidate: Candidate, found: tuple[Measurement, ...]) -> tuple[Measurement, ...]:
         names = {m.metric for m in found}
@@ -188,6 +194,8 @@ class Desk:
         """Parameters, FLOPs and size of a candidate; nothing if it cannot be built."""
         from ziggurat.profilers.static import static_metrics
 
+        if self._blind:
+            return ()
         if candidate.key not in self._static:
             shape = self.signature.shape
 
@@ -204,9 +212,10 @@ class Desk:
     def propose(self, job: Job) -> list[dict[str, Any]]:
         """Ask the searcher for candidates, on the journal as it is now."""
         self._catch_up()
+        self._blind = job.attempt > 0
         history = self.history.copy()
         seen = history.length
-        searcher = self.spec.search.searcher
+        searcher = RandomSearch() if job.stage == BASELINE else self.spec.search.searcher
 
         def static(candidates: Sequence[Candidate]) -> list[Mapping[str, float]]:
             return [{m.metric: m.value for m in self.static(c)} for c in candidates]

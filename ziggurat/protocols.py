@@ -205,8 +205,8 @@ class Launcher(Protocol):
     def start(self, job: Job) -> str:
         """Start a job and return a handle that survives a restart of the controller."""
 
-    def find(self, key: str) -> Progress | None:
-        """The result of a job that was started under a key by an earlier controller, if it left one."""
+    def find(self, job: Job) -> Progress | None:
+        """The result of a job that an earlier controller has started under this key, if it left one."""
 
     def poll(self, key: str) -> Progress:
         """Where a started job stands; does not block."""

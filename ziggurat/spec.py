@@ -1,7 +1,7 @@
 """The spec: one YAML file that says what to search, on what data, for which device and for how much money.
 
-Reading it is the only place, besides workers, where the environment is looked at. Unknown keys are refused, and
-every error is one line that names the key, the value and what is allowed.
+Reading it is the only place, besides workers, where the environment is looked at. Unknown keys are refused,
+and every error is one line that names the key, the value and what is allowed.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from ziggurat import choices, spec_errors
 from ziggurat.budget import Budget
 from ziggurat.datasets import AnyDataset, Digits
 from ziggurat.domain import Fidelity, Goal, Objective
@@ -24,11 +24,11 @@ from ziggurat.errors import SpecError
 from ziggurat.launchers import AnyLauncher, Local
 from ziggurat.listeners import Alerts, Tracking
 from ziggurat.profilers import AnyDevice, TorchDevice
-from ziggurat.searchers import AnySearcher, Sobol
 from ziggurat.setting import Setting
 from ziggurat.spaces import AnySpace
-from ziggurat.stoppers import AnyStopper, Never
-from ziggurat.trainers import AnyTrainer, Lightning
+from ziggurat.spec_files import expand, override, parse_yaml, read_text, values_to_hide
+from ziggurat.stage_settings import FidelitySetting, Retrain, Search, Validate
+from ziggurat.trainers import HYPERPARAMETERS
 
 LEARNED = ("val_accuracy", "val_loss", "train_loss")
 """Metrics that only training can tell."""
@@ -36,6 +36,8 @@ STATIC = ("parameters", "flops", "model_size_mb")
 """Metrics that follow from the architecture, exactly."""
 MEASURED = ("latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "peak_memory_mb")
 """Metrics that need no training but a measurement on the device."""
+SHARES = ("val_accuracy",)
+"""Metrics that lie between 0 and 1."""
 METRICS = LEARNED + STATIC + MEASURED
 DEFAULT_GOAL = {"val_accuracy": Goal.MAXIMIZE}
 
@@ -54,102 +56,31 @@ class ObjectiveSetting(Setting):
     @classmethod
     def _known(cls, metric: str) -> str:
         if metric not in METRICS:
-            raise ValueError(f"unknown metric '{metric}'; known metrics: {', '.join(METRICS)}")
+            raise ValueError(f"unknown metric '{metric}'; {spec_errors.near(metric, METRICS)}")
         return metric
 
     @model_validator(mode="after")
     def _towards(self) -> Self:
         wanted = DEFAULT_GOAL.get(self.metric, Goal.MINIMIZE)
         if self.goal is not None and self.goal is not wanted:
-            raise ValueError(f"goal of {self.metric} is '{self.goal}', it can only be '{wanted}'")
+            raise ValueError(
+                f"goal of {self.metric} is '{self.goal}', it can only be '{wanted}'; leave goal out"
+            )
+        share = self.metric in SHARES
+        for name, value in (("reference", self.reference), ("limit", self.limit)):
+            # a trial must be able to be better than the reference, and within the limit
+            good = value is None or (0 <= value < 1 if share else value > 0)
+            if not good:
+                allowed = "from 0 to below 1, such as 0.9 for 90 %" if share else "above 0"
+                raise ValueError(
+                    f"{name} of {self.metric} is {value:g}, allowed are numbers {allowed}; change it"
+                )
         return self
 
     def objective(self) -> Objective:
         """The noun."""
         goal = self.goal or DEFAULT_GOAL.get(self.metric, Goal.MINIMIZE)
         return Objective(self.metric, goal, self.reference, self.limit)
-
-
-class FidelitySetting(Setting):
-    """One rung of the ladder."""
-
-    epochs: int = Field(ge=1, le=100_000, description="Epochs in total when this rung is reached.")
-    data_fraction: float = Field(
-        default=1.0, gt=0, le=1, description="Stratified fraction of the training part."
-    )
-
-    def fidelity(self) -> Fidelity:
-        """The noun."""
-        return Fidelity(self.epochs, self.data_fraction)
-
-
-class Validate(Setting):
-    """Subset validation and the proxy gate, before the search may spend."""
-
-    enabled: bool = True
-    candidates: int = Field(default=6, ge=3, le=200, description="Candidates that are probed.")
-    seeds: int = Field(default=2, ge=1, le=10, description="Seeds for each candidate on the subset.")
-    subset: float = Field(
-        default=0.5, gt=0, le=1, description="Stratified fraction of the training part for the probes."
-    )
-    epochs: int | None = Field(
-        default=None, ge=1, description="Epochs of a probe on the subset; by default those of the lowest rung."
-    )
-    proxy: bool = Field(
-        default=True, description="Compare the lowest rung with the top rung and judge by the gate."
-    )
-    gate_tau: float = Field(
-        default=0.2,
-        ge=-1,
-        le=1,
-        description="The run stops if the upper end of the interval of Kendall's tau lies below.",
-    )
-    confidence: float = Field(default=0.9, gt=0.5, lt=1, description="Of the interval of Kendall's tau.")
-    max_share: float = Field(
-        default=0.1, gt=0, le=1, description="Share of the budget that comparing the proxy may take."
-    )
-    max_failures: float = Field(
-        default=0.5, ge=0, le=1, description="Share of failing probes above which the run stops."
-    )
-
-
-class Search(Setting):
-    """The proxy search."""
-
-    searcher: AnySearcher = Field(default_factory=Sobol)
-    stopper: AnyStopper = Field(default_factory=Never)
-    trainer: AnyTrainer = Field(default_factory=Lightning)
-    trials: int = Field(default=40, ge=1, le=100_000, description="Candidates that become trials.")
-    workers: int = Field(default=2, ge=1, le=1024, description="Segments that run at the same time.")
-    max_failures: float = Field(
-        default=0.5, ge=0, le=1, description="Share of failed trials (after 10) above which the search stops."
-    )
-    retries: int = Field(
-        default=2, ge=0, le=20, description="Further tries of a segment that was lost, timed out or ran out of memory."
-    )
-
-
-class Retrain(Setting):
-    """Full training of the best architectures."""
-
-    enabled: bool = True
-    k: int = Field(default=3, ge=1, le=1000, description="Architectures from the front.")
-    method: Literal["hypervolume", "spread", "knee"] = Field(
-        default="hypervolume", description="How the K are picked from the front."
-    )
-    epochs: int = Field(default=60, ge=1, le=100_000, description="Epochs of the full recipe.")
-    segment_epochs: int | None = Field(
-        default=None, ge=1, description="Epochs between checkpoints; by default a third of the epochs."
-    )
-    seeds: int = Field(default=2, ge=1, le=100, description="Trainings of each architecture.")
-    trainer: AnyTrainer | None = Field(
-        default=None, description="The full recipe; by default the search's trainer."
-    )
-
-    def ladder(self) -> tuple[Fidelity, ...]:
-        """Fidelities of the full training, a checkpoint at each."""
-        pace = self.segment_epochs or max(1, -(-self.epochs // 3))
-        return tuple(Fidelity(e) for e in [*range(pace, self.epochs, pace), self.epochs])
 
 
 class Spec(Setting):
@@ -186,11 +117,13 @@ class Spec(Setting):
     @classmethod
     def _growing(cls, ladder: list[FidelitySetting]) -> list[FidelitySetting]:
         epochs = [f.epochs for f in ladder]
-        if any(b <= a for a, b in zip(epochs, epochs[1:], strict=False)):
-            raise ValueError(f"epochs {epochs} must grow from rung to rung")
+        if any(b <= a for a, b in pairwise(epochs)):
+            raise ValueError(f"epochs are {epochs}, but must grow from rung to rung; put them in order")
         fractions = [f.data_fraction for f in ladder]
-        if any(b < a for a, b in zip(fractions, fractions[1:], strict=False)):
-            raise ValueError(f"data_fraction {fractions} must not shrink from rung to rung")
+        if any(b < a for a, b in pairwise(fractions)):
+            raise ValueError(
+                f"data_fraction is {fractions}, but must not shrink from rung to rung; raise the later ones"
+            )
         return ladder
 
     @field_validator("devices")
@@ -202,11 +135,43 @@ class Spec(Setting):
         return devices
 
     @model_validator(mode="after")
-    def _k_fits(self) -> Self:
-        if self.retrain.enabled and self.retrain.k > self.search.trials:
+    def _known_hyperparameters(self) -> Self:
+        for name in self.space.hyperparameters:
+            if name not in HYPERPARAMETERS:
+                known = spec_errors.near(name, HYPERPARAMETERS)
+                raise ValueError(f"space.hyperparameters: the trainer knows no '{name}'; {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _trials_fit(self) -> Self:
+        trials = self.search.trials
+        if self.retrain.enabled and self.retrain.k > trials:
             raise ValueError(
-                f"retrain.k is {self.retrain.k}, but search.trials is {self.search.trials}; "
+                f"retrain.k is {self.retrain.k}, but search.trials is {trials}; "
                 "lower retrain.k or raise search.trials"
+            )
+        size = choices.count(self.space.choices(), at_most=max(trials, 1024))
+        if trials > size:
+            raise ValueError(
+                f"search.trials is {trials}, but space '{self.space.kind}' has only {size:g} candidates; "
+                f"lower search.trials to at most {size:g} or widen the space"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rungs_fit(self) -> Self:
+        top, rungs = self.fidelities[-1].epochs, len(self.fidelities)
+        epochs = self.validation.epochs
+        if epochs is not None and epochs > top:
+            raise ValueError(
+                f"validate.epochs is {epochs}, but the top rung has {top} epochs; "
+                f"lower validate.epochs to at most {top} or leave it out"
+            )
+        grace = getattr(self.search.stopper, "grace", 0)
+        if grace >= rungs > 1:
+            raise ValueError(
+                f"search.stopper.grace is {grace}, but the rungs are 0 to {rungs - 1}, so nothing is ever "
+                f"stopped; lower it to at most {rungs - 1} or use stopper kind never"
             )
         return self
 
@@ -227,156 +192,26 @@ class Spec(Setting):
         return self.model_dump(mode="json", by_alias=True)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with the numbers of YAML 1.2 (`1e-4` is a number) and without repeated keys."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)$|^[-+]?\d[\d_]*\.[\d_]*$|^[-+]?\.\d[\d_]*$"),
-    list("-+0123456789."),
-)
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
-        if isinstance(key, list | dict):
-            raise SpecError(f"line {key_node.start_mark.line + 1}: a key must be a word, not {key!r}")
-        if key in seen:
-            raise SpecError(f"line {key_node.start_mark.line + 1}: key '{key}' is given twice")
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::([^}]*))?\}")
-
-
-def parse_yaml(text: str, origin: str) -> Any:  # noqa: ANN401 - YAML is any plain value
-    """The plain values of a YAML text.
-
-    Raises:
-        SpecError: It is no YAML; the message names the line.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise SpecError(f"{origin}:{where}: not valid YAML ({error.problem})") from None
-    except yaml.YAMLError as error:
-        raise SpecError(f"{origin}: not valid YAML ({str(error).splitlines()[0]})") from None
-    except SpecError as error:
-        raise SpecError(f"{origin}: {error}") from None
-
-
-def expand(plain: Any, environment: Mapping[str, str], path: str = "") -> Any:  # noqa: ANN401
-    """Plain values with `${NAME}` and `${NAME:default}` replaced from the environment.
-
-    A string that consists of one variable takes the type that YAML gives its value.
-
-    Raises:
-        SpecError: A variable without a default is not set.
-    """
-    if isinstance(plain, dict):
-        return {k: expand(v, environment, f"{path}.{k}".strip(".")) for k, v in plain.items()}
-    if isinstance(plain, list):
-        return [expand(v, environment, f"{path}[{i}]") for i, v in enumerate(plain)]
-    if not isinstance(plain, str):
-        return plain
-
-    def value(match: re.Match[str]) -> str:
-        name, default = match.group(1), match.group(2)
-        if name in environment:
-            return environment[name]
-        if default is None:
-            raise SpecError(
-                f"{path}: environment variable {name} is not set; set it or write ${{{name}:default}}"
-            )
-        return default
-
-    text = _VARIABLE.sub(value, plain)
-    whole = _VARIABLE.fullmatch(plain)
-    return parse_yaml(text, path) if whole and text else text
-
-
-def override(plain: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Plain values with `a.b=c` assignments applied; `c` is YAML, list items are numbered from 0.
-
-    Raises:
-        SpecError: An assignment has no `=` or walks through something that is no mapping or list.
-    """
-    plain = json.loads(json.dumps(plain))
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        if not equals or not path:
-            raise SpecError(f"--set {assignment}: write KEY.KEY=VALUE, such as search.trials=20")
-        here: Any = plain
-        keys = path.split(".")
-        for key in keys[:-1]:
-            here = _step(here, key, assignment)
-        last = keys[-1]
-        new = parse_yaml(text, f"--set {path}")
-        if isinstance(here, list):
-            here[_index(here, last, assignment)] = new
-        elif isinstance(here, dict):
-            here[last] = new
-        else:
-            raise SpecError(f"--set {assignment}: '{keys[-2]}' is no mapping")
-    return plain  # type: ignore[no-any-return]
-
-
-def _index(items: list[Any], key: str, assignment: str) -> int:
-    if not key.isdigit() or int(key) >= len(items):
-        raise SpecError(f"--set {assignment}: '{key}' must be a number from 0 to {len(items) - 1}")
-    return int(key)
-
-
-def _step(here: Any, key: str, assignment: str) -> Any:  # noqa: ANN401
-    if isinstance(here, list):
-        return here[_index(here, key, assignment)]
-    if not isinstance(here, dict):
-        raise SpecError(f"--set {assignment}: '{key}' is not inside a mapping")
-    if here.get(key) is None:
-        here[key] = {}
-    return here[key]
-
-
-def _line(error: Any) -> str:  # noqa: ANN401 - pydantic's error dictionary
-    """One validation error in words: key, value, what is allowed."""
-    skip = {"values", "range", "function-after", "function-before"}
-    place = ".".join(
-        str(p) for i, p in enumerate(error["loc"]) if not (i > 0 and isinstance(p, str) and (p in skip or "[" in p))
-    )
-    given = error["input"]
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        return f"{place}: unknown key (value {given!r}); remove it or see `ziggurat schema` for the known ones"
-    if error["type"] == "missing":
-        return f"{place}: missing; it must be given"
-    if isinstance(given, (dict, list)) and error["type"] in {"value_error", "assertion_error"}:
-        return f"{place}: {message}" if place else message
-    shown = repr(given)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return f"{place}: {message} (given: {shown})"
-
-
-def parse(plain: object, origin: str) -> Spec:
+def parse(plain: object, origin: str, hide: Mapping[str, str] | None = None) -> Spec:
     """A spec from plain values.
+
+    Args:
+        plain: Values without variables.
+        origin: Where they come from, for messages.
+        hide: Values of variables that no message may repeat, each with what stands in its place.
 
     Raises:
         SpecError: It is not valid; one line for each error.
     """
     if not isinstance(plain, dict):
-        raise SpecError(f"{origin}: a spec is a mapping of keys, not {type(plain).__name__}")
+        raise SpecError(
+            f"{origin}: a spec is a mapping of keys, not {type(plain).__name__}; write KEY: VALUE"
+        )
     try:
         return Spec.model_validate(plain)
     except ValidationError as error:
-        lines = [f"{origin}: {_line(e)}" for e in error.errors()]
-        raise SpecError("\n".join(dict.fromkeys(lines))) from None
+        found = spec_errors.lines(error, Spec, plain, hide)
+        raise SpecError("\n".join(f"{origin}: {line}" for line in found)) from None
 
 
 def read(path: Path, assignments: Sequence[str] = ()) -> tuple[Spec, dict[str, Any]]:
@@ -385,16 +220,19 @@ def read(path: Path, assignments: Sequence[str] = ()) -> tuple[Spec, dict[str, A
     Raises:
         SpecError: The file cannot be read or is not valid.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise SpecError(f"{path}: cannot be read ({reason})") from None
-    raw = parse_yaml(text, str(path))
+    raw = parse_yaml(read_text(path), str(path))
     if not isinstance(raw, dict):
-        raise SpecError(f"{path}: a spec is a mapping of keys, not {type(raw).__name__}")
+        raise SpecError(f"{path}: a spec is a mapping of keys, not {type(raw).__name__}; write KEY: VALUE")
     raw = override(raw, assignments)
-    return parse(expand(raw, os.environ), str(path)), raw
+    try:
+        plain = expand(raw, os.environ)
+    except RecursionError:
+        raise SpecError(
+            f"{path}: an alias (*NAME) refers to what it is part of; write the values out"
+        ) from None
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None
+    return parse(plain, str(path), values_to_hide(raw, os.environ)), raw
 
 
 def schema() -> dict[str, Any]:

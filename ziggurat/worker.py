@@ -64,7 +64,9 @@ class Line:
             elif message["do"] == "stop":
                 now = time.monotonic()
                 self._stop_at = now + PATIENCE * float(message["grace_s"])
-        # the controller is gone or wants us gone: whatever runs here is of no use any more
+        # the controller is gone: whatever runs here, children of user code included, is of no use any more
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpgrp(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
 
     def _beat(self) -> None:
@@ -112,7 +114,7 @@ def perform(job: Job, desk: jobs.Desk, line: Line, folder: Path) -> None:
     from ziggurat.launchers.pool import result_path
     from ziggurat.trainers import StopTraining
 
-    began = time.monotonic()
+    began, busy = time.monotonic(), time.process_time()
     result: dict[str, Any] = {}
 
     def row(step: int, measurements: object) -> None:
@@ -125,7 +127,7 @@ def perform(job: Job, desk: jobs.Desk, line: Line, folder: Path) -> None:
             "checkpoint": outcome.checkpoint,
             "payload": outcome.payload,
         }
-    except Exception as error:  # a failed job is a value: it is classified and kept
+    except (Exception, SystemExit) as error:  # a failed job is a value: it is classified and kept
         if not isinstance(error, StopTraining):
             traceback.print_exc()
         failure = classify(error)
@@ -134,7 +136,8 @@ def perform(job: Job, desk: jobs.Desk, line: Line, folder: Path) -> None:
             "retry": failure.kind is FailureKind.PREEMPTED,
             "checkpoint": getattr(error, "checkpoint", None),
         }
-    result["seconds"] = time.monotonic() - began
+    result |= {"job": to_plain(job), "seconds": time.monotonic() - began}
+    result["cpu_s"] = time.process_time() - busy
     write_whole(result_path(folder, job.key), json.dumps(result))
     line.say(**{"is": "done", "key": job.key})
 
@@ -156,4 +159,9 @@ def serve(folder: Path, name: str, make_desk: Callable[[Path, str], jobs.Desk]) 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the controller decides what an interrupt means
-    serve(Path(sys.argv[1]), sys.argv[2], jobs.Desk)
+    try:
+        serve(Path(sys.argv[1]), sys.argv[2], jobs.Desk)
+    except BaseException:  # noqa: BLE001 - the interpreter's own end would abort over the thread that reads its input
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)

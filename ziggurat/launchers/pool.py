@@ -18,7 +18,7 @@ from typing import Any
 
 from ziggurat.domain import Failure, FailureKind, Job, JobKind
 from ziggurat.errors import ZigguratError
-from ziggurat.events import job_to_json, measurements_from_plain
+from ziggurat.events import job_to_json, measurements_from_plain, to_plain
 from ziggurat.launchers.local import Local
 from ziggurat.launchers.process import WorkerProcess, kernel_kills
 from ziggurat.protocols import Progress
@@ -27,6 +27,8 @@ TRAINING = frozenset({JobKind.TRAIN, JobKind.EVALUATE})
 SERVICE = "service"
 MEMORY_CHECK_S = 0.25
 STARTS_IN_VAIN = 3
+DEAF_S = 1.0
+"""Seconds after which a worker that has closed its line, but does not end, is ended."""
 
 
 def result_path(folder: Path, key: str) -> Path:
@@ -68,15 +70,18 @@ class Pool:
 
     def free(self, kind: JobKind) -> int:
         """Ready workers without a job; none while an exclusive job runs."""
-        if self.service.job is not None and self.service.job.exclusive:
-            return 0
-        return sum(w.ready and w.job is None for w in self._group(kind))
+        return 0 if self._quiet() else sum(w.idle for w in self._group(kind))
+
+    def _quiet(self) -> bool:
+        """Whether an exclusive job runs."""
+        return self.service.job is not None and self.service.job.exclusive
 
     def start(self, job: Job) -> str:
         """Give a job to an idle worker."""
-        worker = next(w for w in self._group(job.kind) if w.ready and w.job is None)
+        worker = next(w for w in self._group(job.kind) if w.idle)
         path = result_path(self.folder, job.key)
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # of another job: its journal was cut off, and its key is given again
         if job.exclusive:
             for other in self._all():
                 if other is not worker:
@@ -85,9 +90,9 @@ class Pool:
         worker.give(job, job.time_limit_s or self.settings.time_limit_s)
         return f"local:{worker.pid}"
 
-    def find(self, key: str) -> Progress | None:
-        """The result file of a job, whoever started it."""
-        return self._read(key, seconds=None)
+    def find(self, job: Job) -> Progress | None:
+        """The result file of a job, whoever started it; None if it is of another job under the same key."""
+        return self._read(job, seconds=None)
 
     def poll(self, key: str) -> Progress:
         """Where a job stands, with the numbers since the last poll."""
@@ -141,21 +146,23 @@ class Pool:
         if job is None:
             return
         seconds = worker.seconds()
-        found = self._read(job.key, seconds)
+        found = self._read(job, seconds)
         if found is None:
             failure = failure or Failure(FailureKind.LOST, "the worker left no result")
             found = Progress(done=True, seconds=seconds, failure=failure, retry=retry)
         self._ended[job.key] = found
-        worker.job = None
+        worker.job = worker.stop_by = None
         if job.exclusive:
             for other in self._all():
                 other.proceed()
 
-    def _read(self, key: str, seconds: float | None) -> Progress | None:
-        path = result_path(self.folder, key)
+    def _read(self, job: Job, seconds: float | None) -> Progress | None:
+        path = result_path(self.folder, job.key)
         try:
             plain = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
+            return None
+        if plain.get("job") != to_plain(job):
             return None
         failure = plain.get("failure")
         return Progress(
@@ -184,6 +191,8 @@ class Pool:
             worker.end(Failure(FailureKind.PREEMPTED, "stopped without a checkpoint: the grace was over"))
         elif worker.job is not None and worker.seconds() > worker.limit_s:
             worker.end(Failure(FailureKind.TIMEOUT, f"longer than its limit of {worker.limit_s:g} s"))
+        elif worker.deaf_since is not None and now - worker.deaf_since > DEAF_S:
+            worker.end(Failure(FailureKind.LOST, "the worker closed its line to the controller"))
         elif worker.ready and now - worker.heard > self.settings.lease_s:
             text = f"no sign of life for {self.settings.lease_s:g} s"
             worker.end(Failure(FailureKind.LOST, text))
@@ -208,11 +217,12 @@ class Pool:
             return
         vain = 0 if worker.ready else worker.vain + 1
         if vain >= STARTS_IN_VAIN:
-            raise ZigguratError(
-                f"workers do not start ({vain} tries in a row); see {worker.log}: {worker.last_words()}"
-            )
+            why = worker.verdict.text if worker.verdict is not None else worker.last_words()
+            raise ZigguratError(f"workers do not start ({vain} tries in a row); see {worker.log}: {why}")
         fresh = self._spawn(worker.name)
         fresh.vain = vain
+        if self._quiet():
+            fresh.pause()
         if worker is self.service:
             self.service = fresh
         else:
@@ -222,7 +232,7 @@ class Pool:
         """End all workers."""
         self._closed = True
         for worker in self._all():
-            worker.end(None, politely=True)
+            worker.end(None)
         for worker in self._all():
             with contextlib.suppress(Exception):
                 worker.close()

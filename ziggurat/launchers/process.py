@@ -67,6 +67,7 @@ class WorkerProcess:
         self.stop_by: float | None = None
         self.verdict: Failure | None = None
         self.paused = False
+        self.deaf_since: float | None = None
         self.kernel_kills = kernel_kills()
         self._buffer = b""
         self._given = 0.0
@@ -78,12 +79,17 @@ class WorkerProcess:
         """The argument list of a worker."""
         return [sys.executable, "-m", "ziggurat.worker", str(folder), name]
 
+    @property
+    def idle(self) -> bool:
+        """Whether it can be given a job."""
+        return self.ready and self.job is None and self.verdict is None
+
     def give(self, job: Job, limit_s: float) -> None:
         """Hand it a job."""
         self.job, self.limit_s = job, limit_s
         self.stop_by = self.verdict = None
         self._given, self._paused_s = time.monotonic(), 0.0
-        self.heard = self._given
+        self.heard = self._paused_at = self._given
         self._say({"do": "job", "job": to_plain(job)})
 
     def ask_to_stop(self, grace_s: float) -> None:
@@ -93,7 +99,7 @@ class WorkerProcess:
             self._say({"do": "stop", "grace_s": grace_s})
 
     def _say(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError, ValueError):  # a dead worker is buried by the pool
+        with contextlib.suppress(OSError, ValueError):  # a dead worker is buried by the pool
             self._stdin.write(json.dumps(message).encode() + b"\n")
             self._stdin.flush()
 
@@ -105,6 +111,7 @@ class WorkerProcess:
             except (BlockingIOError, OSError):
                 break
             if not chunk:
+                self.deaf_since = self.deaf_since or time.monotonic()  # it is dead, or will never be heard again
                 break
             self._buffer = (self._buffer + chunk)[-LONGEST_LINE:]
         *lines, self._buffer = self._buffer.split(b"\n")
@@ -123,7 +130,7 @@ class WorkerProcess:
         """Seconds since the job was given, without those in which it was paused."""
         now = time.monotonic()
         paused = self._paused_s + (now - self._paused_at if self.paused else 0.0)
-        return now - self._given - paused
+        return max(0.0, now - self._given - paused)
 
     def pause(self) -> None:
         """Stop it until `proceed`."""
@@ -135,9 +142,11 @@ class WorkerProcess:
         """Let it go on."""
         if self.paused:
             now = time.monotonic()
-            self._paused_s += now - self._paused_at
+            lost = now - self._paused_at
+            self._paused_s += lost
+            self.born += lost
             if self.stop_by is not None:
-                self.stop_by += now - self._paused_at
+                self.stop_by += lost
             self.heard = now
             self.paused = False
             self._process.send_signal(signal.SIGCONT)
@@ -151,21 +160,23 @@ class WorkerProcess:
         return 0.0
 
     def poll(self) -> int | None:
-        """Exit code; None while it lives."""
+        """Exit code; None while it lives. What it has started dies with it."""
+        if self._process.returncode is None:
+            how = os.WEXITED | os.WNOHANG | os.WNOWAIT  # not yet collected, its number cannot be another's
+            if os.waitid(os.P_PID, self.pid, how) is None:
+                return None
+            self._kill()
         return self._process.poll()
 
-    def end(self, verdict: Failure | None, *, politely: bool = False) -> None:
-        """End it and remember why."""
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def end(self, verdict: Failure | None) -> None:
+        """End it, with all it has started, and remember why."""
         self.verdict = verdict
-        if politely:
-            with contextlib.suppress(OSError, ValueError):
-                self._stdin.close()  # a worker whose input ends, ends
-            self.proceed()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=0.2)
         if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+            self._kill()
 
     def last_words(self) -> str:
         """The last line of its log that says something."""

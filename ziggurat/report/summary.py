@@ -161,6 +161,9 @@ def units(objectives: Iterable[Objective], history: History) -> dict[str, str]:
 def utilisation(history: History, workers: int, utc: float) -> float | None:
     """Worker seconds spent training in the search, divided by the worker seconds the stage had.
 
+    Seconds in which no controller drove the run, or in which all workers were paused for an exclusive measurement,
+    are not seconds that workers had.
+
     Args:
         history: What has happened.
         workers: Segments that may run at the same time.
@@ -169,12 +172,10 @@ def utilisation(history: History, workers: int, utc: float) -> float | None:
     if SEARCH not in history.stage_times:
         return None
     begun, ended = history.stage_times[SEARCH]
-    wall = (utc if ended is None else ended) - begun
-    busy = sum(
-        s.end.seconds
-        for s in history.segments.values()
-        if s.end is not None and s.job.kind is JobKind.TRAIN and s.job.stage == SEARCH
-    )
+    mine = [s for s in history.segments.values() if s.end is not None and s.job.stage == SEARCH]
+    wall = history.driven_s(begun, utc if ended is None else ended)
+    wall -= sum(s.end.seconds for s in mine if s.end is not None and s.job.exclusive)
+    busy = sum(s.end.seconds for s in mine if s.end is not None and s.job.kind is JobKind.TRAIN)
     return busy / (workers * wall) if wall > 0 else None
 
 
@@ -210,6 +211,6 @@ def summarize(
         retrained=retrained_rows(objectives, history),
         cost_usd=history.spent_usd,
         seconds=sum(s.end.seconds for s in history.segments.values() if s.end is not None),
-        wall_s=max(0.0, now - history.started_utc) if history.started_utc else 0.0,
+        wall_s=history.driven_s(history.started_utc, now) if history.started_utc else 0.0,
         utilisation=utilisation(history, workers, now),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from ziggurat.domain import Candidate, Fidelity, Measurement, Recipe, Trial
 from ziggurat.engine import Engine
+from ziggurat.errors import StageFailed
 from ziggurat.events import StageFinished, StageStarted, TrialProposed
 from ziggurat.history import History
 from ziggurat.plan import Step
@@ -18,8 +19,13 @@ def begin(engine: Engine, stage: str) -> bool:
     """Start a stage; False if it has ended before and stays so.
 
     A stage that the budget ended is taken up again if the limit has been raised since.
+
+    Raises:
+        StageFailed: It has failed before; going on as if it had not would spend money on a hopeless run.
     """
     done = engine.run.history.stages.get(stage)
+    if done is not None and done.verdict == FAILED:
+        raise StageFailed(f"{stage}: has failed before ({done.summary.get('reason', 'no reason kept')})")
     if done is not None and not (
         done.verdict == BUDGET and done.summary.get("limit_usd") != engine.run.limit_usd
     ):
@@ -45,7 +51,7 @@ def verdict_of(step: Step) -> str:
     return BUDGET if step.blocked else OK
 
 
-def proposed(
+def proposed(  # noqa: PLR0913 - the fields of the event
     history: History,
     stage: str,
     index: int,

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from ziggurat import plan
-from ziggurat.contexts import Rates
+from ziggurat.contexts import MEASURING_S, Rates
 from ziggurat.budget import cost_usd
 from ziggurat.domain import JobKind, Trial
 from ziggurat.engine import Engine
@@ -37,7 +37,7 @@ def measure(engine: Engine) -> None:
 
     def planner(engine: Engine, free: int) -> Step:
         price = run.spec.launcher.usd_per_hour
-        seconds = max(0.5, Rates(run.history).typical())
+        seconds = max(MEASURING_S, Rates(run.history).typical())
         forecast = Forecast(seconds, cost_usd(seconds, price))
 
         def of(trial: Trial, rung: int) -> Forecast:

@@ -36,7 +36,7 @@ def retrain(engine: Engine) -> None:
             )
             for index, (seed, trial) in enumerate(pairs)
         )  # fmt: skip
-    step = engine.drive(planner_for(STAGE, ladder), STAGE)
+    step = engine.drive(planner_for(STAGE, ladder, reserve=False), STAGE)
     done = [t for t in run.history.of_stage(STAGE) if t.rung == t.top_rung]
     verdict = common.verdict_of(step)
     if verdict == common.OK and not done:

@@ -52,13 +52,13 @@ def validate(engine: Engine) -> None:
         facts |= _judge_proxy(engine)
     stop = next((d for d in engine.run.history.decisions if d.kind in {"subset", "gate"} and d.verdict == "stop"), None)
     if stop is not None:
-        common.finish(engine, STAGE, common.FAILED, facts)
+        common.finish(engine, STAGE, common.FAILED, {**facts, "reason": stop.reason})
         raise StageFailed(f"validate: {stop.reason}")
     common.finish(engine, STAGE, common.verdict_of(step), facts)
 
 
-def planner_for(stage: str, ladder: Sequence[Fidelity]) -> Planner:
-    """The plan of a stage whose trials all climb one ladder."""
+def planner_for(stage: str, ladder: Sequence[Fidelity], *, reserve: bool) -> Planner:
+    """The plan of a stage whose trials all climb one ladder; `reserve`: keep back what retraining will cost."""
 
     def planner(engine: Engine, free: int) -> Step:
         forecast = forecaster(engine.run.spec, engine.run.history, ladder)
@@ -66,7 +66,7 @@ def planner_for(stage: str, ladder: Sequence[Fidelity]) -> Planner:
         def of(trial: Trial, to_rung: int) -> Forecast:
             return forecast(trial.candidate, trial.rung, to_rung)
 
-        rules = engine.context_rules(stage, reserve=False)
+        rules = engine.context_rules(stage, reserve=reserve)
         return plan.fixed_jobs(engine.run.history, stage, free, forecast=of, rules=rules)
 
     return planner
@@ -88,7 +88,7 @@ def _subset(engine: Engine) -> Step:
                     )
                 )  # fmt: skip
         run.record(bodies)
-    return engine.drive(planner_for(STAGE, ladder), STAGE)
+    return engine.drive(planner_for(STAGE, ladder, reserve=True), STAGE, reserve=True)
 
 
 def _probes(engine: Engine) -> list[tuple[Candidate, tuple[Measurement, ...]]]:
@@ -180,7 +180,7 @@ def _climb(engine: Engine) -> Step:
     """Take candidates from the lowest rung to the top, as many as the share of the budget allows."""
     run = engine.run
     ladder = run.spec.ladder()
-    if not run.spec.validation.proxy or len(ladder) < 2:
+    if not run.spec.validation.proxy or len(ladder) == 1:
         return Step(done=True)
     if not run.history.of_stage(PROXY):
         count = _affordable(engine)
@@ -197,12 +197,12 @@ def _climb(engine: Engine) -> Step:
             )
             for index, t in enumerate(list(probes.values())[:count])
         )  # fmt: skip
-    return engine.drive(planner_for(PROXY, ladder), PROXY)
+    return engine.drive(planner_for(PROXY, ladder, reserve=True), PROXY, reserve=True)
 
 
-def kendall(cheap: Sequence[float], dear: Sequence[float]) -> float:
+def kendall(cheap: Numbers, dear: Numbers) -> float:
     """Kendall's tau-b of two rankings; NaN if one of them is constant. Source: Kendall 1945."""
-    a, b = np.asarray(cheap), np.asarray(dear)
+    a, b = np.asarray(cheap, dtype=float), np.asarray(dear, dtype=float)
     upper = np.triu_indices(len(a), 1)
     x = np.sign(a[:, None] - a)[upper]
     y = np.sign(b[:, None] - b)[upper]
@@ -211,7 +211,7 @@ def kendall(cheap: Sequence[float], dear: Sequence[float]) -> float:
 
 
 def tau_interval(
-    cheap: Sequence[float], dear: Sequence[float], confidence: float, rng: np.random.Generator
+    cheap: Numbers, dear: Numbers, confidence: float, rng: np.random.Generator
 ) -> tuple[float, float, float]:
     """Kendall's tau with the percentile bootstrap interval (Efron 1979): tau, low, high."""
     a, b = np.asarray(cheap), np.asarray(dear)

@@ -1,0 +1,146 @@
+"""What all plans are made with: the rules of a stage, the step in the making, and the jobs it may hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ziggurat.budget import ledger
+from ziggurat.domain import FailureKind, Job, JobKind, Trial, TrialStatus
+from ziggurat.events import Body, Event, SegmentPlanned, TrialEnded
+from ziggurat.history import History
+from ziggurat.protocols import Forecast
+
+RETRIED = frozenset({FailureKind.LOST, FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT})
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Limits of a stage that do not follow from the history.
+
+    Attributes:
+        limit_usd: Never passed; None for no limit.
+        reserve_usd: Kept back for later stages.
+        retries: Further tries of a lost, late or oversized segment.
+        max_failures: Share of failed trials above which the stage stops.
+        device: Device on which candidates are profiled before training; None if no objective needs it.
+        measured: Metrics that profiling gives.
+        margin_usd: Cost of the seconds that a job may take to stop; kept free beside each forecast.
+        overrun_usd: What running jobs have taken beyond their forecasts.
+        closed: Why nothing may start any more; empty if nothing is in the way.
+    """
+
+    limit_usd: float | None = None
+    reserve_usd: float = 0.0
+    retries: int = 2
+    max_failures: float = 0.5
+    device: str | None = None
+    measured: tuple[str, ...] = ()
+    margin_usd: float = 0.0
+    overrun_usd: float = 0.0
+    closed: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do now.
+
+    Attributes:
+        bodies: Events to journal before anything else.
+        jobs: Jobs to start, with their forecasts.
+        want: Proposals to ask for.
+        blocked: Why nothing more may start, though there is more to do; empty if nothing is in the way.
+        failed: What is in the way is too many failures rather than money or time.
+        done: Nothing is left to do once the open segments have ended.
+    """
+
+    bodies: tuple[Body, ...] = ()
+    jobs: tuple[tuple[Job, Forecast], ...] = ()
+    want: int = 0
+    blocked: str = ""
+    failed: bool = False
+    done: bool = False
+
+
+@dataclass
+class Draft:
+    """A step in the making, on a history that already contains what it decides."""
+
+    history: History
+    rules: Rules
+    bodies: list[Body] = field(default_factory=list)
+    jobs: list[tuple[Job, Forecast]] = field(default_factory=list)
+    blocked: str = ""
+
+    def note(self, body: Body) -> None:
+        self.bodies.append(body)
+        self._apply(body)
+
+    def _apply(self, body: Body) -> None:
+        self.history.apply(Event(self.history.length, self.history.last_utc, self.history.run_id, body))
+
+    def start(self, job: Job, forecast: Forecast) -> bool:
+        """Add a job if the account admits it; remember why not otherwise."""
+        rules = self.rules
+        account = ledger(self.history, rules.limit_usd, rules.reserve_usd + rules.overrun_usd)
+        if rules.closed:
+            self.blocked = rules.closed
+        elif not account.admits(forecast.usd + rules.margin_usd):
+            self.blocked = (
+                f"the next segment is forecast at {forecast.usd:.4g} USD, of the limit of "
+                f"{account.limit:.4g} USD only {max(account.free, 0):.4g} are free"
+            )
+        else:
+            self.jobs.append((job, forecast))
+            self._apply(SegmentPlanned(job, forecast.seconds, forecast.usd))
+            return True
+        return False
+
+
+def train_job(history: History, trial: Trial, to_rung: int) -> Job:
+    """The job that takes a trial to a rung, from its latest checkpoint."""
+    base = f"{trial.number:05d}-train-{to_rung}"
+    attempt = history.tries.get(base, 0)
+    return Job(
+        key=f"{base}-{attempt}",
+        kind=JobKind.TRAIN,
+        stage=trial.stage,
+        trial=trial.number,
+        candidate=trial.candidate,
+        ladder=trial.ladder,
+        from_rung=trial.rung,
+        to_rung=to_rung,
+        seed=trial.seed,
+        attempt=attempt,
+        recipe=trial.recipe,
+        checkpoint=trial.checkpoint,
+    )
+
+
+def other_job(history: History, trial: Trial, kind: JobKind, device: str | None = None) -> Job:
+    """The job that evaluates or profiles a trial."""
+    base = f"{trial.number:05d}-{kind.value}-{device or 'test'}"
+    attempt = history.tries.get(base, 0)
+    return Job(
+        key=f"{base}-{attempt}",
+        kind=kind,
+        stage=trial.stage,
+        trial=trial.number,
+        candidate=trial.candidate,
+        seed=trial.seed,
+        attempt=attempt,
+        recipe=trial.recipe,
+        checkpoint=trial.checkpoint,
+        device=device,
+        exclusive=kind is JobKind.PROFILE,
+    )
+
+
+def end_failed(draft: Draft, stage: str) -> None:
+    """End trials whose failure is final; the others are tried again."""
+    for trial in draft.history.of_stage(stage):
+        failure = trial.failure
+        if failure is None or trial.ended or trial.job is not None or failure.kind is FailureKind.PREEMPTED:
+            continue
+        if failure.kind in RETRIED and trial.attempt <= draft.rules.retries:
+            continue
+        draft.note(TrialEnded(trial.number, TrialStatus.FAILED, failure, failure.text))

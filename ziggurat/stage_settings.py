@@ -1,0 +1,112 @@
+"""Settings of the stages: the ladder of fidelities, subset validation, the proxy search, full retraining."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from ziggurat.domain import Fidelity
+from ziggurat.searchers import AnySearcher, Sobol
+from ziggurat.setting import Setting
+from ziggurat.stoppers import AnyStopper, Never
+from ziggurat.trainers import AnyTrainer, Lightning
+
+
+class FidelitySetting(Setting):
+    """One rung of the ladder."""
+
+    epochs: int = Field(ge=1, le=100_000, description="Epochs in total when this rung is reached.")
+    data_fraction: float = Field(
+        default=1.0, gt=0, le=1, description="Stratified fraction of the training part."
+    )
+
+    def fidelity(self) -> Fidelity:
+        """The noun."""
+        return Fidelity(self.epochs, self.data_fraction)
+
+
+class Validate(Setting):
+    """Subset validation and the proxy gate, before the search may spend."""
+
+    enabled: bool = True
+    candidates: int = Field(default=6, ge=3, le=200, description="Candidates that are probed.")
+    seeds: int = Field(default=2, ge=1, le=10, description="Seeds for each candidate on the subset.")
+    subset: float = Field(
+        default=0.5, gt=0, le=1, description="Stratified fraction of the training part for the probes."
+    )
+    epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Epochs of a probe on the subset; by default those of the lowest rung.",
+    )
+    proxy: bool = Field(
+        default=True, description="Compare the lowest rung with the top rung and judge by the gate."
+    )
+    gate_tau: float = Field(
+        default=0.2,
+        ge=-1,
+        le=1,
+        description="The run stops if the upper end of the interval of Kendall's tau lies below.",
+    )
+    confidence: float = Field(default=0.9, gt=0.5, lt=1, description="Of the interval of Kendall's tau.")
+    max_share: float = Field(
+        default=0.1, gt=0, le=1, description="Share of the budget that comparing the proxy may take."
+    )
+    max_failures: float = Field(
+        default=0.5, ge=0, le=1, description="Share of failing probes above which the run stops."
+    )
+
+
+class Search(Setting):
+    """The proxy search."""
+
+    searcher: AnySearcher = Field(default_factory=Sobol)
+    stopper: AnyStopper = Field(default_factory=Never)
+    trainer: AnyTrainer = Field(default_factory=Lightning)
+    trials: int = Field(default=40, ge=1, le=100_000, description="Candidates that become trials.")
+    workers: int = Field(default=2, ge=1, le=1024, description="Segments that run at the same time.")
+    max_failures: float = Field(
+        default=0.5, ge=0, le=1, description="Share of failed trials (after 10) above which the search stops."
+    )
+    retries: int = Field(
+        default=2,
+        ge=0,
+        le=20,
+        description="Further tries of a segment that was lost, timed out or ran out of memory.",
+    )
+    baseline: int = Field(
+        default=0, ge=0, le=100_000, description="Random candidates trained to the top rung, to compare with."
+    )
+
+
+class Retrain(Setting):
+    """Full training of the best architectures."""
+
+    enabled: bool = True
+    k: int = Field(default=3, ge=1, le=1000, description="Architectures from the front.")
+    method: Literal["hypervolume", "spread", "knee"] = Field(
+        default="hypervolume", description="How the K are picked from the front."
+    )
+    epochs: int = Field(default=60, ge=1, le=100_000, description="Epochs of the full recipe.")
+    segment_epochs: int | None = Field(
+        default=None, ge=1, description="Epochs between checkpoints; by default a third of the epochs."
+    )
+    seeds: int = Field(default=2, ge=1, le=100, description="Trainings of each architecture.")
+    trainer: AnyTrainer | None = Field(
+        default=None, description="The full recipe; by default the search's trainer."
+    )
+
+    @model_validator(mode="after")
+    def _segment_fits(self) -> Self:
+        if self.segment_epochs is not None and self.segment_epochs > self.epochs:
+            raise ValueError(
+                f"segment_epochs is {self.segment_epochs}, but epochs is {self.epochs}; "
+                f"lower segment_epochs to at most {self.epochs} or leave it out"
+            )
+        return self
+
+    def ladder(self) -> tuple[Fidelity, ...]:
+        """Fidelities of the full training, a checkpoint at each."""
+        pace = self.segment_epochs or max(1, -(-self.epochs // 3))
+        return tuple(Fidelity(e) for e in [*range(pace, self.epochs, pace), self.epochs])
