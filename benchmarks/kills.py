@@ -1,8 +1,9 @@
-"""Kill the controller with SIGKILL at random moments, resume it each time, and hold the end against a quiet run.
+"""Kill the controller (SIGKILL) at random moments, resume it each time, compare the end with a quiet run's.
 
-The spec is a small search with the `sobol` searcher and the `never` stopper, so the end is a function of the spec.
-Prints a line for each kill and one verdict; exits with 1 if a finished segment was paid twice, a trial is missing,
-the front differs, or a process of a dead controller was still there when the run had been resumed.
+The spec is a small search with the `sobol` searcher and the `never` stopper, so the end is a function of
+the spec. Prints a line for each kill and one verdict; exits with 1 if a finished segment was paid twice, a
+trial is missing, the front differs, or a process of a dead controller was still there when the run had been
+resumed.
 
     python benchmarks/kills.py --kills 20
 """
@@ -81,7 +82,10 @@ def strangers(run_dir: Path, controller: int) -> list[int]:
         family = {controller}
     for process in psutil.process_iter():
         try:
-            if process.environ().get("ZIGGURAT_CONTROLLER", "").startswith(prefix) and process.pid not in family:
+            if (
+                process.environ().get("ZIGGURAT_CONTROLLER", "").startswith(prefix)
+                and process.pid not in family
+            ):
                 found.append(process.pid)
         except (psutil.Error, OSError):
             continue
@@ -107,7 +111,7 @@ def _await_work(process: subprocess.Popen, run_dir: Path | None, folder: Path) -
 
 
 def disturb(spec: Path, folder: Path, kills: int, rng: random.Random) -> tuple[Path, int]:
-    """Start, kill and resume until the kills are used up; returns the run directory and lingering processes."""
+    """Start, kill and resume until the kills are used up: run directory and number of lingering processes."""
     command, run_dir, lingering = ziggurat("run", str(spec), "--runs-dir", str(folder), "--json"), None, 0
     for number in range(kills):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -131,7 +135,10 @@ def disturb(spec: Path, folder: Path, kills: int, rng: random.Random) -> tuple[P
             left = strangers(run_dir, process.pid)
             lingering += len(left)
             segments = sum(e["type"] == "segment_finished" for e in events(run_dir))
-            print(f"kill {number + 1} after {wait:.1f} s: {segments} segments, {len(left)} processes left", flush=True)
+            print(
+                f"kill {number + 1} after {wait:.1f} s: {segments} segments, {len(left)} processes left",
+                flush=True,
+            )
         else:
             print(f"kill {number + 1} after {wait:.1f} s: before the run directory was there", flush=True)
     final = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -145,7 +152,12 @@ def judge(run_dir: Path, expected: dict, trials: int) -> list[str]:
     planned = {e["job"]["key"]: e["job"] for e in found if e["type"] == "segment_planned"}
     ends = [e for e in found if e["type"] == "segment_finished" and "failure" not in e]
     paid = Counter(
-        (planned[e["job"]]["trial"], planned[e["job"]]["kind"], planned[e["job"]]["to_rung"], planned[e["job"]].get("device"))
+        (
+            planned[e["job"]]["trial"],
+            planned[e["job"]]["kind"],
+            planned[e["job"]]["to_rung"],
+            planned[e["job"]].get("device"),
+        )
         for e in ends
     )
     wrong = [f"segment {key} paid {n} times" for key, n in paid.items() if n > 1]
@@ -160,7 +172,9 @@ def judge(run_dir: Path, expected: dict, trials: int) -> list[str]:
 
     def key(points: list[dict]) -> list[str]:
         names = ("val_accuracy", "parameters")
-        return sorted(json.dumps([p["candidate"], [p["metrics"][n] for n in names]], sort_keys=True) for p in points)
+        return sorted(
+            json.dumps([p["candidate"], [p["metrics"][n] for n in names]], sort_keys=True) for p in points
+        )
 
     if key(front) != key(expected["front"]):
         wrong.append("the front differs from the quiet run's")
@@ -187,7 +201,10 @@ def main() -> int:
         if lingering:
             wrong.append(f"{lingering} processes of dead controllers were left")
         starts = sum(e["type"] == "run_started" for e in events(run_dir))
-        print(f"{starts} controllers; " + ("; ".join(wrong) or "complete, nothing paid twice, front equal to the quiet run's"))
+        print(
+            f"{starts} controllers; "
+            + ("; ".join(wrong) or "complete, nothing paid twice, front equal to the quiet run's")
+        )
     return 1 if wrong else 0
 
 

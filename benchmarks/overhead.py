@@ -1,7 +1,7 @@
 """What a trial costs beside its training: a bare loop, one process for each trial, and Ziggurat, in one run.
 
-Twelve fixed candidates of a two-layer perceptron on handwritten digits (the space of the Ax and TorchX tutorial: two
-widths, learning rate, dropout, batch size, one to four epochs) are trained
+Twelve fixed candidates of a two-layer perceptron on handwritten digits (the space of the Ax and TorchX
+tutorial: two widths, learning rate, dropout, batch size, one to four epochs) are trained
 
     (a) one after the other in a bare PyTorch loop,
     (b) each in a fresh process, two at a time,
@@ -50,7 +50,12 @@ objectives:
   - {metric: parameters, reference: 30000}
 fidelities: [{epochs: 4}]
 validate: {enabled: false}
-search: {searcher: {kind: sobol}, stopper: {kind: never}, trials: 12, workers: 2, trainer: {kind: lightning, schedule: {name: constant}}}
+search:
+  searcher: {kind: sobol}
+  stopper: {kind: never}
+  trials: 12
+  workers: 2
+  trainer: {kind: lightning, schedule: {name: constant}}
 retrain: {enabled: false}
 tracking: {enabled: false}
 """
@@ -83,7 +88,13 @@ def bare(candidate: dict[str, Any]) -> float:
     torch.manual_seed(0)
     a, b, p = candidate["width_1"], candidate["width_2"], candidate["dropout"]
     model = nn.Sequential(
-        nn.Linear(64, a), nn.ReLU(), nn.Dropout(p), nn.Linear(a, b), nn.ReLU(), nn.Dropout(p), nn.Linear(b, 10)
+        nn.Linear(64, a),
+        nn.ReLU(),
+        nn.Dropout(p),
+        nn.Linear(a, b),
+        nn.ReLU(),
+        nn.Dropout(p),
+        nn.Linear(b, 10),
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=candidate["learning_rate"])
     for _ in range(candidate["epochs"]):
@@ -137,12 +148,20 @@ def ziggurat(folder: Path) -> dict[str, float]:
     began = time.perf_counter()
     session = Session(run)
     try:
-        while session.engine.pool.free(JobKind.TRAIN) < WORKERS or not session.engine.pool.free(JobKind.PROPOSE):
+        while session.engine.pool.free(JobKind.TRAIN) < WORKERS or not session.engine.pool.free(
+            JobKind.PROPOSE
+        ):
             session.engine.pool.wait(0.05)
         up = time.perf_counter()
         run.record(
             proposed(
-                run.history, "search", i, Candidate({**fixed(c)}), offset=i, seed=i, ladder=(Fidelity(c["epochs"]),)
+                run.history,
+                "search",
+                i,
+                Candidate({**fixed(c)}),
+                offset=i,
+                seed=i,
+                ladder=(Fidelity(c["epochs"]),),
             )
             for i, c in enumerate(candidates())
         )
@@ -212,7 +231,9 @@ def search(searcher: str, folder: Path, trials: int) -> dict[str, float]:
     session = Session(run)
     try:
         stages.preflight(session.engine)
-        while session.engine.pool.free(JobKind.TRAIN) < WORKERS or not session.engine.pool.free(JobKind.PROPOSE):
+        while session.engine.pool.free(JobKind.TRAIN) < WORKERS or not session.engine.pool.free(
+            JobKind.PROPOSE
+        ):
             session.engine.pool.wait(0.05)
         began = time.perf_counter()
         stages.search(session.engine)
@@ -220,7 +241,11 @@ def search(searcher: str, folder: Path, trials: int) -> dict[str, float]:
         rows = [json.loads(p.read_text()) for p in (run.folder / "trials").glob("*/*.json")]
         names = [p.name for p in (run.folder / "trials").glob("*/*.json")]
         generation = sum(r["cpu_s"] for r, n in zip(rows, names, strict=True) if "-propose-" in n)
-        training = sum(r["cpu_s"] for r, n in zip(rows, names, strict=True) if "-propose-" not in n and "inspect" not in n)
+        training = sum(
+            r["cpu_s"]
+            for r, n in zip(rows, names, strict=True)
+            if "-propose-" not in n and "inspect" not in n
+        )
         bound = max(generation, (generation + training) / (os.cpu_count() or 1))
         done = run.history.stages["search"]
         return {
@@ -231,7 +256,9 @@ def search(searcher: str, folder: Path, trials: int) -> dict[str, float]:
             "ratio": stage / bound,
             "utilisation": session.result()["utilisation"],
             "waited_s": float(str(done.summary["waited_s"])) if done else 0.0,
-            "seconds_a_trial": statistics.mean(s.end.seconds for s in run.history.successes(JobKind.TRAIN) if s.end),
+            "seconds_a_trial": statistics.mean(
+                s.end.seconds for s in run.history.successes(JobKind.TRAIN) if s.end
+            ),
         }
     finally:
         session.close()

@@ -1,7 +1,7 @@
-"""A user's own network: a plain function that builds an `nn.Module` from the choices declared in python_space.yaml.
+"""A user's own network: a function that makes an `nn.Module` from the choices of python_space.yaml.
 
-Nothing here knows Ziggurat. The dictionary holds the active choices of the spec by name; a choice with a `when:` that
-does not hold is absent.
+Nothing here knows Ziggurat. The dictionary holds the active choices of the spec by name; a choice with a
+`when:` that does not hold is absent.
 """
 
 import torch
@@ -11,7 +11,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 
 class Mixer(nn.Module):
-    """Mixes the rows of an image with each other, then the pixels within a row, each beside a skip connection."""
+    """Mixes the rows of an image, then the pixels within a row, each beside a skip connection."""
 
     def __init__(self, rows, columns, factor, activation):
         super().__init__()

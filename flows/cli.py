@@ -46,10 +46,13 @@ class Exit(IntEnum):
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="Path of the spec.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as search.trials=20.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as search.trials=20."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
-RunsOption = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where run directories are made.")]
+RunsOption = Annotated[
+    Path, typer.Option("--runs-dir", metavar="DIR", help="Where run directories are made.")
+]
 
 EXIT_OF = {
     RunStatus.COMPLETED.value: Exit.OK,
@@ -67,6 +70,8 @@ def _quiet_servers() -> None:
     for name, value in {
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "ziggurat",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
@@ -170,7 +175,9 @@ def run(
 
 @app.command()
 def resume(
-    run_dir: Annotated[Path | None, typer.Argument(metavar="[RUN_DIR]", help="By default the youngest run.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Argument(metavar="[RUN_DIR]", help="By default the youngest run.")
+    ] = None,
     runs_dir: RunsOption = Path("runs"),
     limit_usd: Annotated[
         float | None, typer.Option("--limit-usd", min=0, help="New budget.limit_usd of the run.")
@@ -258,12 +265,20 @@ def _options(
     del version
 
 
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+"""What typer raises for a command line that it cannot use; it exports no name for it."""
+
+
 def guarded(command: Callable[[], Any]) -> int:
     """The exit code of a command; errors that a user can mend become one line on standard error."""
     try:
-        command()
+        code = command()
+    except USAGE_ERROR as error:
+        _complain(error)
+        return Exit.BAD_INPUT
     except (SpecError, RunBusyError, JournalError) as error:
-        typer.echo(f"error: {error}", err=True)
+        for line in str(error).splitlines():
+            typer.echo(f"error: {line}", err=True)
         return Exit.BAD_INPUT
     except (Interrupted, KeyboardInterrupt) as error:
         typer.echo(f"interrupted; continue with: ziggurat resume {error}".rstrip(), err=True)
@@ -271,7 +286,15 @@ def guarded(command: Callable[[], Any]) -> int:
     except ZigguratError as error:
         typer.echo(f"error: {error}", err=True)
         return Exit.FAILED
-    return Exit.OK
+    return code if isinstance(code, int) else Exit.OK
+
+
+def _complain(error: Any) -> None:  # noqa: ANN401 - typer's exception, see above
+    """Say what is wrong with a command line, and where to read how it is used."""
+    text = str(error.format_message()).strip().rstrip(".")
+    path = error.ctx.command_path if error.ctx is not None else "ziggurat"
+    if text:  # without any command, help has been printed instead
+        typer.echo(f"error: {text}; see `{path} --help`", err=True)
 
 
 def main() -> None:
@@ -279,7 +302,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     for handler in logging.getLogger().handlers:
         handler.addFilter(lambda record: not record.name.startswith(("prefect", "alembic")))
-    sys.exit(guarded(app))
+    sys.exit(guarded(lambda: app(prog_name="ziggurat", standalone_mode=False)))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from ziggurat.domain import RunStatus
 from ziggurat.errors import JournalError, SpecError, ZigguratError
 from ziggurat.runs import Interrupted, Run
 from ziggurat.session import Session
-from ziggurat.session import Session
 
 
 def _name() -> str:
@@ -53,7 +52,7 @@ def pipeline(
         with session.heeding_signals(run), session.opened(run, sys.stderr) as here:
             return _stages(str(run.folder), here)
     except SpecError:
-        if run.fresh:
+        if run.fresh and not run.history.segments:
             run.remove()  # nothing was paid for, so nothing is left behind
         raise
 

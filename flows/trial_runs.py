@@ -15,13 +15,16 @@ import numpy as np
 from ziggurat import runs
 from ziggurat import spec as specs
 from ziggurat.engine import Engine
-from ziggurat.errors import SpecError
+from ziggurat.errors import RunBusyError, SpecError
 from ziggurat.estimate import estimate, naive_usd
 from ziggurat.events import StageFinished
 from ziggurat.inspection import Check
-
+from ziggurat.journal import Lock, read_events
+from ziggurat.spec import Spec
 from ziggurat.stages import common
 from ziggurat.stages.preflight import STAGE, gather, line
+
+MIRROR_S = 60.0
 
 
 @contextmanager
@@ -98,15 +101,42 @@ def profile(path: Path, sets: Sequence[str], count: int) -> list[dict[str, Any]]
 
 
 def report(folder: Path) -> Path:
-    """Write the report of a run as it stands, without taking the run."""
+    """Write the report of a run as it stands, and give MLflow what it has missed if nobody drives the run.
+
+    Raises:
+        SpecError: It is no run, or the report cannot be written.
+    """
     from ziggurat.report import ReportFacts, write_report
 
     spec, history = runs.look(folder)
     spec_text = (folder / runs.SPEC).read_text(encoding="utf-8")
     facts = ReportFacts(spec_text=spec_text, resume=f"ziggurat resume {folder}")
     try:
-        return write_report(folder / "report", spec, history, utc=time.time(), facts=facts)
+        path = write_report(folder / "report", spec, history, utc=time.time(), facts=facts)
     except OSError as error:
         raise SpecError(f"{folder}/report: cannot be written ({error.strerror})") from None
+    if spec.tracking.enabled:
+        _mirror(folder.resolve(), spec)
+    return path
 
 
+def _mirror(folder: Path, spec: Spec) -> None:
+    """Write to MLflow what it has not got yet."""
+    from ziggurat.listeners.mlflow_client import place_of
+    from ziggurat.listeners.mlflow_mirror import MlflowMirror
+
+    try:
+        lock = Lock(folder / "lock")
+    except RunBusyError:
+        return  # the controller's own mirror does it
+    try:
+        place = place_of(spec.tracking, folder.parent, spec.name)
+        mirror = MlflowMirror(spec.tracking, place, folder, spec.goals())
+        mirror.replay(event for event, _ in read_events(folder / runs.JOURNAL))
+        mirror.log_artifacts(folder / "report")
+        deadline = time.monotonic() + MIRROR_S
+        while mirror.pending and not mirror.down and time.monotonic() < deadline:
+            time.sleep(0.1)
+        mirror.close(0.5)
+    finally:
+        lock.release()

@@ -18,7 +18,16 @@ from ziggurat.report import Summary
 from ziggurat.spec import Spec
 
 STARTER = Path(__file__).with_name("starter.yaml")
-LIBRARIES = ("torch", "pytorch-lightning", "ax-platform", "botorch", "prefect", "mlflow", "torchx-nightly", "boto3")
+LIBRARIES = (
+    "torch",
+    "pytorch-lightning",
+    "ax-platform",
+    "botorch",
+    "prefect",
+    "mlflow",
+    "torchx-nightly",
+    "boto3",
+)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -66,7 +75,8 @@ def forecast(data: Mapping[str, Any]) -> str:
     ]
     limit = "none" if data["limit_usd"] is None else f"{data['limit_usd']:g} USD"
     return (
-        f"{table(rows)}\n\ntotal {data['total_usd']:.4f} USD in about {data['total_wall_s']:.0f} s; limit {limit}; "
+        f"{table(rows)}\n\ntotal {data['total_usd']:.4f} USD in about {data['total_wall_s']:.0f} s; "
+        f"limit {limit}; "
         f"every trial to the top rung would cost {data['naive_search_usd']:.4f} USD"
     )
 
@@ -162,8 +172,9 @@ def print_outcome(spec: Spec, folder: Path, stream: TextIO) -> None:
         print(f"retrained trial {row.trial} ({len(row.seeds)} seeds): {', '.join(shown)}", file=stream)
     counts = summary.counts
     print(
-        f"\n{summary.status}: {counts.total} trials, {counts.completed} completed, {counts.stopped} stopped early, "
-        f"{counts.failed} failed; {summary.cost_usd:.4g} USD, {summary.wall_s:.0f} s",
+        f"\n{summary.status}: {counts.total} trials, {counts.completed} completed, "
+        f"{counts.stopped} stopped early, {counts.failed} failed; "
+        f"{summary.cost_usd:.4g} USD, {summary.wall_s:.0f} s",
         file=stream,
     )
     print(f"report: {folder / 'report' / 'index.html'}", file=stream)
@@ -196,5 +207,7 @@ def doctor_text(data: Mapping[str, Any]) -> str:
     """Versions and machine, in lines."""
     lines = [f"python {data['python']}", *(f"{n} {v or 'MISSING'}" for n, v in data["libraries"].items())]
     lines.append(f"{data['cpus']} processors, {'a' if data['cuda'] else 'no'} CUDA device")
-    lines.append("Prefect: " + ("the server of PREFECT_API_URL" if data["prefect_api"] else "embedded server"))
+    lines.append(
+        "Prefect: " + ("the server of PREFECT_API_URL" if data["prefect_api"] else "embedded server")
+    )
     return "\n".join(lines)

@@ -104,8 +104,12 @@ class Reference:
         elif "$ref" in field:
             yield from self.named(str(field["$ref"]).rpartition("/")[2])
         elif "anyOf" in field or "oneOf" in field:
-            for option in (*field.get("anyOf", ()), *field.get("oneOf", ())):
-                yield from self.kinds(option)
+            options = [*field.get("anyOf", ()), *field.get("oneOf", ())]
+            short = any(str(o.get("$ref", "")).endswith(("/Values", "/Range")) for o in options)
+            for option in options:
+                # the short forms of a choice are explained with it
+                if not short or "$ref" in option:
+                    yield from self.kinds(option)
         else:
             yield self.plain(field)
 

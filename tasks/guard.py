@@ -15,6 +15,10 @@ def guard_budget(run_dir: str, stage: str) -> dict[str, float | None]:
     here = session.of(run_dir)
     here.raise_alerts()
     account = ledger(here.run.history, here.run.limit_usd)
-    left = "no limit" if account.limit is None else f"{max(account.free, 0.0):.4g} of {account.limit:.4g} USD left"
+    left = (
+        "no limit"
+        if account.limit is None
+        else f"{max(account.free, 0.0):.4g} of {account.limit:.4g} USD left"
+    )
     get_run_logger().info("before %s: %.4g USD spent, %s", stage, account.spent, left)
     return {"spent_usd": account.spent, "limit_usd": account.limit}

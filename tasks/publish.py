@@ -28,9 +28,10 @@ def publish_tables(run_dir: str) -> None:
     create_markdown_artifact(
         key=f"{NAME}-outcome",
         markdown=(
-            f"**{summary.run_id}**: {counts.total} trials, {counts.completed} at the top rung, {counts.stopped} "
-            f"stopped early, {counts.failed} failed. Hypervolume {summary.hypervolume:.5g}, cost "
-            f"{summary.cost_usd:.4g} USD.\n\nReport: `{here.run.folder}/report/index.html`"
+            f"**{summary.run_id}**: {counts.total} trials, {counts.completed} at the top rung, "
+            f"{counts.stopped} stopped early, {counts.failed} failed. "
+            f"Hypervolume {summary.hypervolume:.5g}, cost {summary.cost_usd:.4g} USD.\n\n"
+            f"Report: `{here.run.folder}/report/index.html`"
         ),
     )
     get_run_logger().info("%d points on the front", len(rows))

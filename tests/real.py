@@ -1,4 +1,4 @@
-"""Builders for tests that start real worker processes: small specs, a user's module that misbehaves, sessions."""
+"""Builders for tests with real worker processes: small specs, a user's module that misbehaves, sessions."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ ROOT = Path(__file__).parents[1]
 PATIENCE_S = 40.0
 """Deadline of every wait, far beyond what it takes."""
 
-MODELS = '''
+MODELS = """
 import ctypes, os, signal, subprocess, sys, time
+import numpy as np
 import torch
 from torch import nn
 
@@ -42,6 +43,8 @@ class Net(nn.Module):
         if self.training and len(x) > 1:
             self.batches += 1
             ACTIONS.get(self.mode, lambda net: None)(self)
+        elif self.mode == "lazy" and len(x) == 1:
+            time.sleep(0.004)
         return self.inner(x)
 
 
@@ -81,7 +84,7 @@ def brood(net):
 
 
 def creep(net):
-    time.sleep(0.02 if net.batches < 20 else 0.2)
+    time.sleep(0.0 if net.batches < 15 else 0.14)
 
 
 ACTIONS = {
@@ -95,6 +98,11 @@ ACTIONS = {
 }
 
 
+def shuffled():
+    rng = np.random.default_rng(0)
+    return rng.random((1200, 64), dtype=np.float32), rng.permutation(np.arange(1200) % 10)
+
+
 def build(choices):
     mode = choices.get("mode", "good")
     if mode == "unbuildable" or choices.get("width") == 13:
@@ -102,7 +110,7 @@ def build(choices):
     if mode == "deadly":
         os._exit(9)
     return Net(choices["width"], mode)
-'''
+"""
 
 
 def use_models(folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -134,9 +142,15 @@ def plain(**changes: Any) -> dict[str, Any]:
             "dropout": [0.0],
             "activation": ["relu"],
             "norm": ["none"],
-            "hyperparameters": {"learning_rate": {"min": 0.005, "max": 0.05, "log": True}, "batch_size": [32]},
+            "hyperparameters": {
+                "learning_rate": {"min": 0.005, "max": 0.05, "log": True},
+                "batch_size": [32],
+            },
         },
-        "objectives": [{"metric": "val_accuracy", "reference": 0.1}, {"metric": "parameters", "reference": 3000}],
+        "objectives": [
+            {"metric": "val_accuracy", "reference": 0.1},
+            {"metric": "parameters", "reference": 3000},
+        ],
         "fidelities": [{"epochs": 1}, {"epochs": 2}],
         "validate": {"enabled": False},
         "search": {"searcher": {"kind": "sobol"}, "trials": 6, "workers": 2},

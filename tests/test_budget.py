@@ -40,7 +40,9 @@ def test_an_amendment_replaces_the_limit():
     assert limit_usd(Budget(limit_usd=1.0), told.history) == 3.0
 
 
-@pytest.mark.parametrize("plain", [{"limit_usd": 0}, {"limit_usd": -1}, {"plan_usd": 2, "limit_usd": 1}, {"warn_at": 1.5}])
+@pytest.mark.parametrize(
+    "plain", [{"limit_usd": 0}, {"limit_usd": -1}, {"plan_usd": 2, "limit_usd": 1}, {"warn_at": 1.5}]
+)
 def test_a_senseless_budget_is_refused(plain):
     with pytest.raises(ValidationError):
         Budget(**plain)

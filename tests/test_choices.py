@@ -67,7 +67,11 @@ def test_a_sample_lies_in_the_space_and_comes_back_from_the_unit_cube(rng):
     assert choices.contains(CHOICES, candidate)
     again = choices.from_unit(CHOICES, choices.to_unit(CHOICES, candidate))
     for name, value in candidate.choices.items():
-        assert again.choices[name] == pytest.approx(value, rel=1e-9) if isinstance(value, float) else again.choices[name] == value
+        assert (
+            again.choices[name] == pytest.approx(value, rel=1e-9)
+            if isinstance(value, float)
+            else again.choices[name] == value
+        )
 
 
 @given(seeds)

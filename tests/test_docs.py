@@ -24,7 +24,9 @@ def keys():
 
 @pytest.mark.parametrize(("setting", "key"), [k for k in keys() if k[0] not in SAID_ONCE])
 def test_key_of_the_schema_is_in_the_reference(setting, key):
-    assert re.search(rf"^\| `(?:[\w.()]+\.)?{re.escape(key)}` \|", REFERENCE, re.MULTILINE), f"{setting}.{key}"
+    assert re.search(rf"^\| `(?:[\w.()]+\.)?{re.escape(key)}` \|", REFERENCE, re.MULTILINE), (
+        f"{setting}.{key}"
+    )
 
 
 @pytest.mark.parametrize("key", sorted({key for name, key in keys() if name in SAID_ONCE}))
@@ -41,7 +43,9 @@ def test_reference_is_what_the_settings_say_now():
 def test_every_kind_has_a_section():
     schema = spec.schema()
     kinds = {
-        d["properties"]["kind"]["const"] for d in schema["$defs"].values() if "kind" in d.get("properties", {})
+        d["properties"]["kind"]["const"]
+        for d in schema["$defs"].values()
+        if "kind" in d.get("properties", {})
     }
     assert kinds
     assert {k for k in kinds if not re.search(rf"kind `{k}`|\({k}\)", REFERENCE)} == set()

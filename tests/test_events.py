@@ -31,7 +31,9 @@ BODIES = [
     SegmentPlanned(JOB, 1.5, 0.25),
     Measured(JOB.key, 1, 0, 3, (Measurement("val_accuracy", 0.5, step=3),)),
     Measured(JOB.key, 1, 0, None, (Measurement("latency_p50_ms", 0.5, "ms", None, "phone", 0.1, 9),)),
-    SegmentFinished(JOB.key, 1, 1.5, 0.1, Failure(FailureKind.DIVERGED, "NaN"), checkpoint="x.ckpt", retry=True),
+    SegmentFinished(
+        JOB.key, 1, 1.5, 0.1, Failure(FailureKind.DIVERGED, "NaN"), checkpoint="x.ckpt", retry=True
+    ),
     TrialEnded(1, TrialStatus.FAILED, Failure(FailureKind.TIMEOUT, "late"), "late"),
     Decided("gate", "go", facts={"tau": 0.5, "low": None, "names": ["a", 1]}),
     StageFinished("search", "ok", {"hypervolume": 3}),
@@ -64,7 +66,13 @@ def test_a_line_has_the_fixed_head():
 
 @pytest.mark.parametrize(
     "line",
-    ["", "3", "{}", '{"v":2,"seq":0,"utc":0,"run_id":"r","type":"alert"}', '{"v":1,"seq":0,"utc":0,"run_id":"r","type":"x"}'],
+    [
+        "",
+        "3",
+        "{}",
+        '{"v":2,"seq":0,"utc":0,"run_id":"r","type":"alert"}',
+        '{"v":1,"seq":0,"utc":0,"run_id":"r","type":"x"}',
+    ],
 )
 def test_what_is_no_event_raises(line):
     with pytest.raises((ValueError, KeyError)):

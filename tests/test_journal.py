@@ -79,7 +79,9 @@ except JournalError as error:
 assert path.stat().st_size == size
 """
     path = tmp_path / "j"
-    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+    )
     assert "cannot be written" in done.stdout
     assert len(done.stdout.strip().splitlines()) == 1
     assert len(Journal(path, "run").events) == 1
@@ -94,6 +96,9 @@ def test_a_second_owner_is_refused_with_the_first_ones_name(tmp_path):
 
 
 def test_a_lock_goes_with_a_killed_process(tmp_path):
-    script = "import sys, os, signal\nfrom pathlib import Path\nfrom ziggurat.journal import Lock\nLock(Path(sys.argv[1]))\nos.kill(os.getpid(), signal.SIGKILL)"
+    script = (
+        "import sys, os, signal\nfrom pathlib import Path\nfrom ziggurat.journal import Lock\n"
+        "Lock(Path(sys.argv[1]))\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "lock")], check=False)
     Lock(tmp_path / "lock").release()

@@ -1,4 +1,4 @@
-"""The plan: what is started next, inside budget, limits and failure tolerance, without processes or a clock."""
+"""The plan: what starts next, inside budget, limits and failure tolerance, without processes or a clock."""
 
 from dataclasses import replace
 
@@ -36,7 +36,12 @@ def step(told, free=2, stopper=None, usd=0.0, **given_):
     rules = given_.pop("rules", Rules())
     context = told.context(trials=given_.pop("trials", 4), forecast=lambda *_: Forecast(1.0, usd))
     return plan.next_jobs(
-        context, free, searcher=given_.pop("searcher", Sobol()), stopper=stopper or Never(), rules=rules, **given_
+        context,
+        free,
+        searcher=given_.pop("searcher", Sobol()),
+        stopper=stopper or Never(),
+        rules=rules,
+        **given_,
     )
 
 
@@ -185,7 +190,10 @@ def test_money_committed_never_exceeds_the_limit(forecasts, limit, reserve, marg
     context = told.context(trials=len(forecasts), forecast=lambda *_: Forecast(1.0, next(prices)))
     rules = Rules(limit_usd=limit, reserve_usd=reserve, margin_usd=margin)
     found = plan.next_jobs(context, 99, searcher=Sobol(), stopper=Never(), rules=rules)
-    assert sum(f.usd for _, f in found.jobs) + (margin if found.jobs else 0.0) <= max(0.0, limit - reserve) + 1e-9
+    assert (
+        sum(f.usd for _, f in found.jobs) + (margin if found.jobs else 0.0)
+        <= max(0.0, limit - reserve) + 1e-9
+    )
 
 
 def test_a_running_job_that_outran_its_forecast_is_stopped_before_the_limit():

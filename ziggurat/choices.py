@@ -14,7 +14,17 @@ from typing import Annotated, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BeforeValidator, Discriminator, Field, StrictBool, StrictFloat, StrictInt, StrictStr, Tag, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    Tag,
+    model_validator,
+)
 
 from ziggurat.domain import Candidate, Value
 from ziggurat.setting import Setting
@@ -160,7 +170,7 @@ def _listed(raw: object) -> object:
 Choice = Annotated[
     Annotated[Values, Tag("values")] | Annotated[Range, Tag("range")],
     Discriminator(_shape),
-    BeforeValidator(_listed),
+    BeforeValidator(_listed, json_schema_input_type=Values | Range | list[Scalar] | Scalar),
 ]
 Choices = Mapping[str, Values | Range]
 """Choices by name, in the order of declaration; a condition may refer to earlier names only."""
@@ -243,9 +253,7 @@ def sample(choices: Choices, rng: np.random.Generator) -> Candidate:
     return from_unit(choices, rng.random(len(choices)))
 
 
-def complete(
-    choices: Choices, wanted: Mapping[str, Value], rng: np.random.Generator
-) -> Candidate:
+def complete(choices: Choices, wanted: Mapping[str, Value], rng: np.random.Generator) -> Candidate:
     """The candidate with the wanted values where they are active, and drawn values where one is missing."""
     chosen: dict[str, Value] = {}
     for name, choice in choices.items():
@@ -257,8 +265,8 @@ def complete(
 def mutate(choices: Choices, candidate: Candidate, rng: np.random.Generator) -> Candidate:
     """A candidate that differs in one active choice.
 
-    Ordered choices move to a near value half of the time and anywhere otherwise. Choices that become active by the
-    change are drawn. The candidate itself comes back only if no choice can be changed.
+    Ordered choices move to a near value half of the time and anywhere otherwise. Choices that become active
+    by the change are drawn. The candidate itself comes back only if no choice can be changed.
     """
     names = [n for n in candidate.choices if choices[n].size > 1]
     if not names:
@@ -277,9 +285,7 @@ def mutate(choices: Choices, candidate: Candidate, rng: np.random.Generator) -> 
     return complete(choices, {**candidate.choices, name: new}, rng)
 
 
-def crossover(
-    choices: Choices, first: Candidate, second: Candidate, rng: np.random.Generator
-) -> Candidate:
+def crossover(choices: Choices, first: Candidate, second: Candidate, rng: np.random.Generator) -> Candidate:
     """A candidate that takes every choice from one of two parents, uniformly; missing ones are drawn."""
     wanted: dict[str, Value] = {}
     for name in choices:
@@ -294,9 +300,7 @@ def crossover(
 def distance(choices: Choices, first: Candidate, second: Candidate) -> int:
     """Edit distance: the number of choices in which two candidates differ, existence included."""
     missing = object()
-    return sum(
-        first.choices.get(name, missing) != second.choices.get(name, missing) for name in choices
-    )
+    return sum(first.choices.get(name, missing) != second.choices.get(name, missing) for name in choices)
 
 
 def encode(choices: Choices, candidates: Sequence[Candidate]) -> FloatArray:

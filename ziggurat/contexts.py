@@ -1,11 +1,11 @@
 """What every decision may use, put together from a spec and a history; and what a segment will take.
 
-Forecasts follow measured rates: seconds for one epoch on the whole training part, the candidate's own rate if it has
-been trained before, else the upper quartile of what other candidates took, else the estimate of the preflight.
+Forecasts follow measured rates: seconds for one epoch on the whole training part, the candidate's own rate
+if it has been trained before, else the upper quartile of what other candidates took, else the estimate of
+the preflight.
 """
 
 from __future__ import annotations
-
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +79,7 @@ def forecaster(
 
 
 def reserve_usd(spec: Spec, history: History) -> float:
-    """What retraining and measuring are expected to cost and others may not spend; at most half of the limit."""
+    """What retraining and measuring are expected to cost, kept from others; at most half of the limit."""
     if not spec.retrain.enabled:
         return 0.0
     models = spec.retrain.k * spec.retrain.seeds
@@ -148,5 +148,3 @@ def make_context(
 def seed_for(spec: Spec, stage: str, index: int) -> int:
     """The training seed of a trial."""
     return int(rng_for(spec, stage + ":seed", index).integers(2**31 - 1))
-
-

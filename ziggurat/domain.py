@@ -208,9 +208,7 @@ class TrialStatus(StrEnum):
     REJECTED = "rejected"
 
 
-ENDED = frozenset(
-    {TrialStatus.COMPLETED, TrialStatus.STOPPED, TrialStatus.FAILED, TrialStatus.REJECTED}
-)
+ENDED = frozenset({TrialStatus.COMPLETED, TrialStatus.STOPPED, TrialStatus.FAILED, TrialStatus.REJECTED})
 """States from which a trial does not return."""
 
 

@@ -1,7 +1,7 @@
 """The loop that turns plans into work: poll, journal, plan, start, wait.
 
-One `Engine` serves all stages of a run and owns the launcher. It decides nothing itself: what to do comes from
-`ziggurat.plan`, what has happened goes into the journal, and both are functions of the history.
+One `Engine` serves all stages of a run and owns the launcher. It decides nothing itself: what to do comes
+from `ziggurat.plan`, what has happened goes into the journal, and both are functions of the history.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Engine:
         self._settle_leftovers()
 
     def _settle_leftovers(self) -> None:
-        """Take in what segments of an earlier controller have left; what they have not finished is preempted."""
+        """Take in what an earlier controller's segments have left; what is not finished is preempted."""
         history = self.run.history
         for segment in list(history.open_segments.values()):
             progress = self.pool.find(segment.job)
@@ -103,7 +103,11 @@ class Engine:
         if hours is not None and time.time() - self.run.history.started_utc > hours * 3600:
             return f"the run has taken longer than budget.limit_hours = {hours:g}"
         stop = self.run.history.decision("budget")
-        if stop is not None and stop.facts.get("stage") == stage and stop.facts.get("limit_usd") == self.run.limit_usd:
+        if (
+            stop is not None
+            and stop.facts.get("stage") == stage
+            and stop.facts.get("limit_usd") == self.run.limit_usd
+        ):
             return stop.reason
         return ""
 
@@ -204,7 +208,9 @@ class Engine:
 
     def _missing(self, found: Sequence[Measurement]) -> Failure | None:
         names = {m.metric for m in found}
-        lacking = [o.metric for o in self.run.spec.goals() if o.metric not in names and o.metric not in MEASURED]
+        lacking = [
+            o.metric for o in self.run.spec.goals() if o.metric not in names and o.metric not in MEASURED
+        ]
         if not lacking:
             return None
         return Failure(FailureKind.NO_METRIC, f"the training reported no {lacking[0]}")
@@ -219,9 +225,13 @@ class Engine:
         if progress.failure is not None:
             if progress.failure.kind is FailureKind.USER_ERROR:
                 raise ZigguratError(f"search.searcher: proposing failed ({progress.failure.text})")
-            self._mute += 1  # the service died; the plan asks again, and then no candidate is built to look at it
+            self._mute += (
+                1  # the service died; the plan asks again, and then no candidate is built to look at it
+            )
             if self._mute > self.run.spec.search.retries:
-                raise ZigguratError(f"search.searcher: proposing failed {self._mute} times ({progress.failure.text})")
+                raise ZigguratError(
+                    f"search.searcher: proposing failed {self._mute} times ({progress.failure.text})"
+                )
             return
         self._mute = 0
         bodies = [body_from_plain(p) for p in progress.payload]
@@ -236,7 +246,9 @@ class Engine:
         spec = self.run.spec
         elapsed = {key: self.elapsed(key) for key in self.run.history.open_segments}
         margin = spec.budget.stop_margin_s
-        for key in plan.overdue(self.run.history, elapsed, spec.launcher.usd_per_hour, rules, margin + WAIT_S):
+        for key in plan.overdue(
+            self.run.history, elapsed, spec.launcher.usd_per_hour, rules, margin + WAIT_S
+        ):
             if not self._closed(stage):
                 reason = f"a segment outran its forecast and the limit of {rules.limit_usd:.4g} USD was near"
                 facts: Mapping[str, Any] = {"stage": stage, "limit_usd": rules.limit_usd, "job": key}
@@ -260,7 +272,9 @@ class Engine:
         while not self.pool.free(job.kind):
             self.run.check_stop()
             if time.monotonic() > deadline:
-                raise ZigguratError(f"the service worker was not ready within {timeout_s:g} s; see {self.run.folder}/logs")
+                raise ZigguratError(
+                    f"the service worker was not ready within {timeout_s:g} s; see {self.run.folder}/logs"
+                )
             self.pool.wait(WAIT_S)
         self.pool.start(job)
         while True:

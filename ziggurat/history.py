@@ -221,9 +221,7 @@ class History:
             )
             return
         before = TrialStatus.COMPLETED if trial.rung >= trial.top_rung else TrialStatus.WAITING
-        self._change(
-            trial.number, status=before, static={**trial.static, **found}, attempt=0, failure=None
-        )
+        self._change(trial.number, status=before, static={**trial.static, **found}, attempt=0, failure=None)
 
     def _decide(self, body: Decided, _: Event) -> None:
         self.decisions.append(body)

@@ -1,11 +1,12 @@
 """What the preflight finds out about data, space, trainer, devices and limits, inside a worker.
 
-Every finding is a check with a name, a verdict, what was found and what to do about it. Nothing is trained beyond a
-few batches.
+Every finding is a check with a name, a verdict, what was found and what to do about it. Nothing is trained
+beyond a few batches.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +19,13 @@ import numpy as np
 from ziggurat import choices
 from ziggurat.contexts import rng_for
 from ziggurat.domain import Candidate
-from ziggurat.errors import ZigguratError
+from ziggurat.errors import SpecError, ZigguratError
 from ziggurat.events import to_plain
 from ziggurat.spec import MEASURED, STATIC
 
 if TYPE_CHECKING:
     from ziggurat.jobs import Desk
+    from ziggurat.trainers import AnyTrainer
 
 SAMPLES = 1000
 BUILDS = 12
@@ -52,11 +54,11 @@ class Findings:
 
     @contextmanager
     def step(self, name: str, cure: str = "") -> Iterator[None]:
-        """Turn an error of a block into a failed check."""
+        """Turn an error of a block into a failed check; our own errors say themselves what to do."""
         try:
             yield
         except ZigguratError as error:
-            self.checks.append(Check(name, ok=False, text=str(error), cure=cure))
+            self.checks.append(Check(name, ok=False, text=str(error)))
         except Exception as error:  # noqa: BLE001 - a failed check is a value
             print(f"inspection of {name}: {error!r}", file=sys.stderr, flush=True)  # noqa: T201 - the log
             text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -80,15 +82,16 @@ def inspect(desk: Desk, probes: int) -> dict[str, Any]:
     if not found.failed:
         with found.step("space"):
             _space(desk, found)
-    with found.step("trainer"):
-        desk.spec.search.trainer.check()
-        if desk.spec.retrain.trainer is not None:
-            desk.spec.retrain.trainer.check()
-        found.good("trainer", "optimiser and schedule are known")
-    with found.step("devices"):
-        for device in desk.spec.devices:
+    trainers = {"search.trainer": desk.spec.search.trainer, "retrain.trainer": desk.spec.retrain.trainer}
+    for key, trainer in trainers.items():
+        if trainer is not None:
+            with found.step(key):
+                _trainer(key, trainer)
+                found.good(key, "optimiser and schedule can be used")
+    for device in desk.spec.devices:
+        with found.step("devices"):
             device.check()
-        found.good("devices", ", ".join(f"{d.name} is present" for d in desk.spec.devices))
+            found.good("devices", f"{device.name} is present")
     if not found.failed:
         with found.step("limits"):
             _limits(desk, found, probes)
@@ -97,6 +100,14 @@ def inspect(desk: Desk, probes: int) -> dict[str, Any]:
         "facts": found.facts,
         "probes": found.probes,
     }
+
+
+def _trainer(key: str, trainer: AnyTrainer) -> None:
+    """Check a trainer; its errors name its keys without knowing under which key it stands itself."""
+    try:
+        trainer.check()
+    except SpecError as error:
+        raise SpecError(re.sub(r"\btrainer\.", f"{key}.", str(error))) from None
 
 
 def _data(desk: Desk, found: Findings) -> None:
@@ -129,10 +140,17 @@ def _space(desk: Desk, found: Findings) -> None:
         candidate = choices.sample(declared, rng)
         try:
             seconds.append(_epoch_seconds(desk, candidate, timed=index < TIMED))
+        except ZigguratError as error:
+            errors.append(str(error))
         except Exception as error:  # noqa: BLE001 - counted and shown
-            errors.append(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+            text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            errors.append(
+                f"{text}; take {desk.signature.shape} and give {desk.signature.classes} numbers an example"
+            )
     if len(errors) > BUILDS // 2:
-        raise ZigguratError(f"space: {len(errors)} of {BUILDS} sampled candidates fail, the last with {errors[-1]}")
+        raise ZigguratError(
+            f"space: {len(errors)} of {BUILDS} sampled candidates fail, the last one: {errors[-1]}"
+        )
     found.facts["epoch_s"] = float(np.quantile(seconds[:TIMED], QUARTILE))
     text = f"{BUILDS - len(errors)} of {BUILDS} sampled candidates can be built and trained"
     verdict = True if not errors else None
@@ -156,7 +174,7 @@ def _epoch_seconds(desk: Desk, candidate: Candidate, *, timed: bool) -> float:
         loss.backward()
         best = min(best, time.perf_counter() - began)
     if not bool(torch.isfinite(loss)):
-        raise ZigguratError("the loss of the first batch is not finite")
+        raise ZigguratError("the loss of the first batch is not finite; check how the model is initialised")
     # optimiser, metrics and the trainer's own work are about as much again for small models
     return 2.0 * best * max(1.0, len(data.train_y) / batch) + 0.02
 
@@ -186,7 +204,9 @@ def _limits(desk: Desk, found: Findings, probes: int) -> None:
     if limited:
         share = len(fits) / max(1, len(pool))
         found.facts["feasible_share"] = share
-        found.good("limits", f"{share:.0%} of {len(pool)} sampled candidates keep the limits that need no training")
+        found.good(
+            "limits", f"{share:.0%} of {len(pool)} sampled candidates keep the limits that need no training"
+        )
     found.probes = [{"candidate": to_plain(c), "static": to_plain(desk.static(c))} for c in fits[:probes]]
 
 

@@ -55,7 +55,9 @@ class Desk:
         self.history = History()
         self._offset = 0
         self._static: dict[str, tuple[Measurement, ...]] = {}
-        self._blind = False  # whether candidates are proposed unseen, since building one has ended this process
+        self._blind = (
+            False  # whether candidates are proposed unseen, since building one has ended this process
+        )
 
     @cached_property
     def spec(self) -> specs.Spec:
@@ -72,21 +74,27 @@ class Desk:
         """Shape of the dataset."""
         return self.spec.data.signature()
 
-    def warm(self) -> None:
-        """Import and load what every job needs; errors wait for the job they belong to."""
+    def warm(self, *, fit: bool = True) -> None:
+        """Import and load what every job needs; errors wait for the job they belong to.
+
+        Args:
+            fit: Train a sampled candidate for a moment; not to be repeated where it has ended the process.
+        """
         import torch
 
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-        warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning|torch|ax|botorch|linear_operator")
+        warnings.filterwarnings(
+            "ignore", module=r"pytorch_lightning|lightning|torch|ax|botorch|linear_operator"
+        )
         if str(Path.cwd()) not in sys.path:
             sys.path.insert(0, str(Path.cwd()))
-        if self.service:
+        if self.service or not fit:
             return
         try:
             self.spec.space.check(self.signature)
             self._dummy_fit()
         except Exception as error:  # noqa: BLE001 - it is raised again by the first job
-            print(f"warm-up: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            print(f"warm-up: {type(error).__name__}: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
 
     def _dummy_fit(self) -> None:
         """One short training on a few examples, so that the first real one starts warm."""
@@ -205,7 +213,7 @@ class Desk:
             try:
                 self._static[candidate.key] = static_metrics(build, shape)
             except Exception as error:  # noqa: BLE001 - the user's builder; its trial fails with the reason
-                print(f"candidate {candidate.key} cannot be built: {error}", file=sys.stderr, flush=True)
+                print(f"candidate {candidate.key} cannot be built: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
                 self._static[candidate.key] = ()
         return self._static[candidate.key]
 

@@ -1,8 +1,8 @@
 """Processes of a controller, found by a mark in their environment, so that none outlives it.
 
 A controller marks its environment before it starts anything. Everything it starts, servers of third parties
-included, inherits the mark. `Reaper` is a small process that ends all marked ones when the controller is gone,
-however it went; a controller that resumes a run ends what an earlier one may have left.
+included, inherits the mark. `Reaper` is a small process that ends all marked ones when the controller is
+gone, however it went; a controller that resumes a run ends what an earlier one may have left.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def unmark() -> None:
 
 
 def marked(prefix: str, but: str | None = None) -> list[psutil.Process]:
-    """Processes whose mark starts with a prefix and is not a given one, this process and its parents excluded."""
+    """Processes whose mark starts with a prefix and is not a given one, without this one and its parents."""
     me = psutil.Process()
     mine = {me.pid, *(p.pid for p in me.parents())}
     found = []

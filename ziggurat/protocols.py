@@ -157,7 +157,9 @@ class Trained:
 class Trainer(Protocol):
     """Trains a model from one rung to the next."""
 
-    def train(self, model: nn.Module, job: Job, data: Data, report: Report, folder: Path, resume: Path | None) -> Trained:
+    def train(
+        self, model: nn.Module, job: Job, data: Data, report: Report, folder: Path, resume: Path | None
+    ) -> Trained:
         """Train to `job.to_rung` from `resume` (None: from nothing), writing the checkpoint into `folder`."""
 
 

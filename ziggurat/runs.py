@@ -109,8 +109,8 @@ class Run:
     def close(self) -> None:
         """Give the run back.
 
-        A server that a library has started for this process, such as Prefect's embedded one, may still be needed;
-        the reaper ends it with the process.
+        A server that a library has started for this process, such as Prefect's embedded one, may still be
+        needed; the reaper ends it with the process.
         """
         self.journal.close()
         if not processes.marked(self.mark):
@@ -171,7 +171,9 @@ def create(spec: Spec, raw: Mapping[str, Any], runs_dir: Path) -> Run:
 
 def _require_run(folder: Path) -> None:
     if not (folder / SPEC).is_file():
-        raise SpecError(f"{folder}: no run directory ({SPEC} is missing); name one, such as runs/NAME-DATE-HASH")
+        raise SpecError(
+            f"{folder}: no run directory ({SPEC} is missing); name one, such as runs/NAME-DATE-HASH"
+        )
 
 
 def open_run(folder: Path, amendments: Mapping[str, float] | None = None) -> Run:

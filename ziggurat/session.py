@@ -15,7 +15,8 @@ from ziggurat.contexts import chance
 from ziggurat.domain import Job, JobKind, RunStatus, Trial
 from ziggurat.engine import Engine
 from ziggurat.errors import ZigguratError
-from ziggurat.events import Alert, Body, Decided
+from ziggurat.events import Alert, Body, Decided, Event
+from ziggurat.history import History
 from ziggurat.listeners import alerts
 from ziggurat.listeners.mlflow_client import place_of
 from ziggurat.listeners.mlflow_mirror import MlflowMirror
@@ -42,23 +43,36 @@ class Session:
         spec = run.spec
         self._since = time.time()
         past = run.past()
+        self._held: list[Event] = []
         self._crashes = alerts.crashes(past)
         self._notifier = Notifier(spec.alerts.urls)
         self._mirror: MlflowMirror | None = None
         if spec.tracking.enabled:
             place = place_of(spec.tracking, run.folder.parent, spec.name)
             self._mirror = MlflowMirror(spec.tracking, place, run.folder, spec.goals())
-        outline = Outline(spec.goals(), spec.search.trials, spec.search.workers, run.limit_usd, str(run.folder), STAGES)
+        outline = Outline(
+            spec.goals(), spec.search.trials, spec.search.workers, run.limit_usd, str(run.folder), STAGES
+        )
         self._view = progress(stream, outline) if stream is not None else None
-        for listener in (self._notifier, self._mirror):
-            if listener is not None:
-                listener.replay(past)
-                run.listeners.append(listener)
-        if self._view is not None:
-            run.listeners.append(self._view)
-            for event in past:
-                self._view(event, run.history)
+        self._notifier.replay(past)
+        run.listeners.append(self._notifier)
+        for hear in (self._mirrored, self._view):
+            if hear is not None:
+                run.listeners.append(hear)
+                for event in past:
+                    hear(event, run.history)
         self.engine = Engine(run, ticks=[self._alerts])
+
+    def _mirrored(self, event: Event, history: History) -> None:
+        """Let the mirror hear of a run that has passed its preflight; nothing is left of one that has not."""
+        self._held.append(event)
+        if history.stages.get("preflight") is not None or history.status is not RunStatus.RUNNING:
+            self._release()
+
+    def _release(self) -> None:
+        if self._mirror is not None:
+            self._mirror.replay(self._held)
+        self._held = []
 
     def _alerts(self, now: float) -> Sequence[Body]:
         spec = self.run.spec
@@ -88,11 +102,19 @@ class Session:
         """Write report, front and images, and copy them to the tracking server."""
         run = self.run
         forecast = run.history.decision("forecast")
-        facts = {k: float(v) for k, v in (forecast.facts if forecast else {}).items() if isinstance(v, (int, float))}
+        facts = {
+            k: float(v)
+            for k, v in (forecast.facts if forecast else {}).items()
+            if isinstance(v, (int, float))
+        }
         unsealed = run.history.decision("unsealed")
         preflight = run.history.stages.get("preflight")
         found = preflight.summary if preflight is not None else {}
-        data = f"{found.get('train')} training and {found.get('validation')} validation examples" if found else ""
+        data = (
+            f"{found.get('train')} training and {found.get('validation')} validation examples"
+            if found
+            else ""
+        )
         report.write_report(
             run.folder / "report",
             run.spec,
@@ -116,6 +138,7 @@ class Session:
                 version=__version__,
             ),
         )
+        self._release()
         if self._mirror is not None:
             self._mirror.log_artifacts(run.folder / "report")
 
@@ -155,7 +178,7 @@ class Session:
         deadline = time.monotonic() + FLUSH_S
         while mirror.pending:
             self.run.check_stop()
-            if time.monotonic() > deadline:
+            if mirror.down or time.monotonic() > deadline:
                 raise ZigguratError(f"{mirror.pending} events are still waiting for the server")
             self.engine.pool.wait(0.1)
 
@@ -183,7 +206,7 @@ class Session:
                 self._view.close()
             self.engine.close()
             if self._mirror is not None:
-                self._mirror.close(FLUSH_S)
+                self._mirror.close(FLUSH_S / 10 if self._mirror.down else FLUSH_S)
             self._notifier.close(FLUSH_S)
         finally:
             self.run.close()

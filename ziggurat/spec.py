@@ -86,9 +86,11 @@ class ObjectiveSetting(Setting):
 class Spec(Setting):
     """Everything a run needs to know, validated and immutable."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1] = Field(default=1, description="Version of this format.")
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="Name of the project.")
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    seed: int = Field(
+        default=0, ge=0, lt=2**31, description="Decides what is proposed and how trainings begin."
+    )
     data: AnyDataset = Field(default_factory=Digits)
     space: AnySpace
     objectives: list[ObjectiveSetting] = Field(min_length=1, max_length=4)

@@ -29,7 +29,7 @@ class FidelitySetting(Setting):
 class Validate(Setting):
     """Subset validation and the proxy gate, before the search may spend."""
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="Whether the stage probes anything.")
     candidates: int = Field(default=6, ge=3, le=200, description="Candidates that are probed.")
     seeds: int = Field(default=2, ge=1, le=10, description="Seeds for each candidate on the subset.")
     subset: float = Field(
@@ -83,7 +83,7 @@ class Search(Setting):
 class Retrain(Setting):
     """Full training of the best architectures."""
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="Whether anything is retrained.")
     k: int = Field(default=3, ge=1, le=1000, description="Architectures from the front.")
     method: Literal["hypervolume", "spread", "knee"] = Field(
         default="hypervolume", description="How the K are picked from the front."

@@ -1,8 +1,8 @@
 """A warm worker: does one job after the other, as JSON lines tell it, until its input ends.
 
-It is started as `python -m ziggurat.worker RUN_DIR NAME`. Standard output carries messages for the controller and
-nothing else; what user code prints goes to the log. A result is written whole (temporary name, fsync, rename)
-before the controller hears of it.
+It is started as `python -m ziggurat.worker RUN_DIR NAME`. Standard output carries messages for the
+controller and nothing else; what user code prints goes to the log. A result is written whole (temporary
+name, fsync, rename) before the controller hears of it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Line:
         threading.Thread(target=self._beat, daemon=True).start()
 
     def stopped(self, at_epoch_end: bool) -> bool:
-        """Whether the present job is to stop here: at the end of an epoch, or anywhere once the grace runs out."""
+        """Whether the job is to stop here: at the end of an epoch, or anywhere once the grace runs out."""
         if self._stop_at is None:
             return False
         return at_epoch_end or time.monotonic() >= self._stop_at
@@ -127,7 +127,7 @@ def perform(job: Job, desk: jobs.Desk, line: Line, folder: Path) -> None:
             "checkpoint": outcome.checkpoint,
             "payload": outcome.payload,
         }
-    except (Exception, SystemExit) as error:  # a failed job is a value: it is classified and kept
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a failed job is a value, classified and kept
         if not isinstance(error, StopTraining):
             traceback.print_exc()
         failure = classify(error)
@@ -142,13 +142,15 @@ def perform(job: Job, desk: jobs.Desk, line: Line, folder: Path) -> None:
     line.say(**{"is": "done", "key": job.key})
 
 
-def serve(folder: Path, name: str, make_desk: Callable[[Path, str], jobs.Desk]) -> None:
-    """Take jobs until the input ends."""
+def serve(
+    folder: Path, name: str, make_desk: Callable[[Path, str], jobs.Desk], *, cold: bool = False
+) -> None:
+    """Take jobs until the input ends; `cold`: without a dummy fit first."""
     fd = os.dup(1)
     os.dup2(2, 1)  # prints of user code and libraries go to the log
     line = Line(sys.stdin.buffer, fd)
     desk = make_desk(folder, name)
-    desk.warm()
+    desk.warm(fit=not cold)
     line.say(**{"is": "ready"})
     while True:
         job = line.inbox.get()
@@ -160,7 +162,7 @@ def serve(folder: Path, name: str, make_desk: Callable[[Path, str], jobs.Desk]) 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the controller decides what an interrupt means
     try:
-        serve(Path(sys.argv[1]), sys.argv[2], jobs.Desk)
+        serve(Path(sys.argv[1]), sys.argv[2], jobs.Desk, cold=sys.argv[3:] == ["cold"])
     except BaseException:  # noqa: BLE001 - the interpreter's own end would abort over the thread that reads its input
         traceback.print_exc()
         sys.stderr.flush()

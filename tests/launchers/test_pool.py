@@ -35,7 +35,9 @@ def alive(pid: int) -> bool:
 def test_a_job_reports_while_it_runs_and_leaves_result_and_checkpoint(pool):
     begun(pool, train("00000", "slow", epochs=3))
     steps: list[int] = []
-    until(lambda: steps.extend(s for s, _ in pool.poll("00000-train-0-0").rows) or steps, lambda: pool.wait(0.1))
+    until(
+        lambda: steps.extend(s for s, _ in pool.poll("00000-train-0-0").rows) or steps, lambda: pool.wait(0.1)
+    )
     assert steps[0] == 1
     progress, rows = ended(pool, "00000-train-0-0")
     assert steps + [step for step, _ in rows] == [1, 2, 3]
@@ -115,7 +117,9 @@ def test_a_worker_without_a_sign_of_life_is_lost(pool, monkeypatch):
 def test_a_cancelled_job_keeps_the_last_epoch_and_is_continued_from_it(pool):
     begun(pool, train("00080", "slow", epochs=4))
     rows: list[int] = []
-    until(lambda: rows.extend(s for s, _ in pool.poll("00080-train-0-0").rows) or rows, lambda: pool.wait(0.1))
+    until(
+        lambda: rows.extend(s for s, _ in pool.poll("00080-train-0-0").rows) or rows, lambda: pool.wait(0.1)
+    )
     pool.cancel("00080-train-0-0", 20.0)
     pool.cancel("00080-train-0-0", 0.0)  # a second request changes nothing
     progress, more = ended(pool, "00080-train-0-0")
@@ -151,7 +155,10 @@ def test_a_cancelled_job_that_reaches_no_epoch_is_ended_after_its_grace(pool):
 def test_an_exclusive_job_stops_all_others_and_their_time(pool):
     until(lambda: pool.free(JobKind.TRAIN) == 2 and pool.free(JobKind.PROFILE), lambda: pool.wait(0.1))
     pids = [begun(pool, train(f"0010{i}", "slow", epochs=4)) for i in range(2)]
-    begun(pool, train("00102", kind=JobKind.PROFILE, device="local", exclusive=True, key="00102-profile-local-0"))
+    begun(
+        pool,
+        train("00102", kind=JobKind.PROFILE, device="local", exclusive=True, key="00102-profile-local-0"),
+    )
     assert until(lambda: {psutil.Process(p).status() for p in pids} == {psutil.STATUS_STOPPED})
     assert (pool.free(JobKind.TRAIN), pool.free(JobKind.PROFILE)) == (0, 0)
     before = [pool.elapsed(f"0010{i}-train-0-0") for i in range(2)]
@@ -200,7 +207,11 @@ def test_a_result_of_an_earlier_controller_is_found_for_its_own_job_only(pool):
     assert pool.find(job) is None
     progress = done(pool, job)
     found = pool.find(job)
-    assert (found.done, found.measurements, found.checkpoint) == (True, progress.measurements, progress.checkpoint)
+    assert (found.done, found.measurements, found.checkpoint) == (
+        True,
+        progress.measurements,
+        progress.checkpoint,
+    )
     assert pool.find(train("00150", seed=1)) is None
     begun(pool, train("00150", "exit"))  # the same key for another job: the old result is not its own
     assert ended(pool, job.key)[0].failure.kind is FailureKind.LOST
@@ -227,13 +238,19 @@ def test_workers_that_cannot_start_end_in_one_clear_line(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{broken.parent}{os.pathsep}{Path(__file__).parents[2]}")
     pool = pool_in(tmp_path / "run", 1)
     try:
-        with pytest.raises(ZigguratError, match=r"workers do not start \(3 tries in a row\).*this torch is broken"):
+        with pytest.raises(
+            ZigguratError, match=r"workers do not start \(3 tries in a row\).*this torch is broken"
+        ):
             until(lambda: False, lambda: pool.wait(0.1))
     finally:
         pool.close()
 
 
-def test_a_memory_limit_that_no_worker_can_keep_is_named(tmp_path):
+def test_a_memory_limit_that_no_worker_can_keep_is_named(tmp_path, monkeypatch):
+    large = tmp_path / "large" / "torch"
+    large.mkdir(parents=True)
+    (large / "__init__.py").write_text("import time; held = b'x' * 400_000_000; time.sleep(30)")
+    monkeypatch.setenv("PYTHONPATH", f"{large.parent}{os.pathsep}{Path(__file__).parents[2]}")
     pool = pool_in(tmp_path / "run", 1, memory_limit_mb=256)
     try:
         with pytest.raises(ZigguratError, match=r"do not start.*MB of memory, the limit is 256 MB"):

@@ -15,7 +15,7 @@ from torch import nn
 from ziggurat.domain import Candidate, Fidelity, Job, JobKind, Measurement
 from ziggurat.errors import SpecError
 from ziggurat.protocols import Data, Signature
-from ziggurat.trainers import Diverged, Lightning, StopTraining
+from ziggurat.trainers import Diverged, Lightning
 from ziggurat.trainers.fitting import _LOGGERS
 
 JOB = Job("k", JobKind.TRAIN, "search", ladder=(Fidelity(2), Fidelity(3)), to_rung=0, seed=3)

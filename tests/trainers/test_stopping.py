@@ -18,7 +18,9 @@ def data():
 
 def model():
     torch.manual_seed(3)
-    return torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Dropout(0.2), torch.nn.Linear(8, 2))
+    return torch.nn.Sequential(
+        torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Dropout(0.2), torch.nn.Linear(8, 2)
+    )
 
 
 def job():
@@ -40,7 +42,9 @@ def test_a_stop_at_the_end_of_an_epoch_keeps_the_state_and_goes_on_exactly(tmp_p
     assert stopped.value.checkpoint is not None
     steps = []
     resume = tmp_path / "a" / "partial.ckpt"
-    ended = trainer.train(model(), job(), data(), lambda ms: steps.extend(m.step for m in ms[:1]), tmp_path / "a", resume)
+    ended = trainer.train(
+        model(), job(), data(), lambda ms: steps.extend(m.step for m in ms[:1]), tmp_path / "a", resume
+    )
     quiet = trainer.train(model(), job(), data(), lambda _: None, tmp_path / "b", None)
     assert steps == [3, 4, 5, 6]
     assert ended.measurements == quiet.measurements

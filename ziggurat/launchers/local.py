@@ -17,7 +17,9 @@ class Local(Setting):
     """Warm worker processes on this machine, each with torch imported and the data in memory."""
 
     kind: Literal["local"] = "local"
-    usd_per_hour: float = Field(default=0.0, ge=0, description="Price of one hour of one worker in US dollars.")
+    usd_per_hour: float = Field(
+        default=0.0, ge=0, description="Price of one hour of one worker in US dollars."
+    )
     threads: int = Field(default=1, ge=1, le=256, description="Threads of a worker's numerical libraries.")
     memory_limit_mb: float | None = Field(
         default=None, ge=256, description="Resident memory above which a worker is ended (out_of_memory)."
@@ -28,7 +30,9 @@ class Local(Setting):
     lease_s: float = Field(
         default=60, ge=2, description="Seconds without a sign of life after which a worker is lost."
     )
-    grace_s: float = Field(default=10, ge=0, description="Seconds a cancelled job has to write its checkpoint.")
+    grace_s: float = Field(
+        default=10, ge=0, description="Seconds a cancelled job has to write its checkpoint."
+    )
     start_timeout_s: float = Field(default=180, ge=10, description="Seconds a worker has to become ready.")
 
     def launch(self, folder: Path, workers: int) -> Pool:

@@ -1,9 +1,10 @@
 """A pool of warm workers: who runs what, who is late, who died, and of what.
 
-`workers` processes train and evaluate; one more, the service, proposes, profiles and inspects. Jobs go in as JSON
-lines on standard input; signs of life and numbers come out as JSON lines on standard output; a result is a file
-written whole by the worker, so it is there even if the line about it, or the controller, was lost.
-While an exclusive job runs, all other workers are stopped by a signal, and the time does not count for them.
+`workers` processes train and evaluate; one more, the service, proposes, profiles and inspects. Jobs go in
+as JSON lines on standard input; signs of life and numbers come out as JSON lines on standard output; a
+result is a file written whole by the worker, so it is there even if the line about it, or the controller,
+was lost. While an exclusive job runs, all other workers are stopped by a signal, and the time does not
+count for them.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ class Pool:
         self.service = self._spawn(SERVICE)
         self.workers = [self._spawn(f"worker-{i}") for i in range(workers)]
 
-    def _spawn(self, name: str) -> WorkerProcess:
-        worker = WorkerProcess(name, self.folder, self.settings.threads)
+    def _spawn(self, name: str, vain: int = 0) -> WorkerProcess:
+        worker = WorkerProcess(name, self.folder, self.settings.threads, cold=vain > 0)
+        worker.vain = vain
         self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
         return worker
 
@@ -185,19 +187,26 @@ class Pool:
             return
         if worker.paused:
             return
-        if not worker.ready and now - worker.born > self.settings.start_timeout_s:
-            worker.end(Failure(FailureKind.LOST, "the worker did not become ready"))
-        elif worker.stop_by is not None and now > worker.stop_by:
-            worker.end(Failure(FailureKind.PREEMPTED, "stopped without a checkpoint: the grace was over"))
-        elif worker.job is not None and worker.seconds() > worker.limit_s:
-            worker.end(Failure(FailureKind.TIMEOUT, f"longer than its limit of {worker.limit_s:g} s"))
-        elif worker.deaf_since is not None and now - worker.deaf_since > DEAF_S:
-            worker.end(Failure(FailureKind.LOST, "the worker closed its line to the controller"))
-        elif worker.ready and now - worker.heard > self.settings.lease_s:
-            text = f"no sign of life for {self.settings.lease_s:g} s"
-            worker.end(Failure(FailureKind.LOST, text))
+        verdict = self._verdict(worker, now)
+        if verdict is not None:
+            worker.end(verdict)
         elif now - worker.weighed > MEMORY_CHECK_S:
             self._weigh(worker, now)
+
+    def _verdict(self, worker: WorkerProcess, now: float) -> Failure | None:
+        """Why a living worker must end; None if it may go on."""
+        settings = self.settings
+        if not worker.ready and now - worker.born > settings.start_timeout_s:
+            return Failure(FailureKind.LOST, "the worker did not become ready")
+        if worker.stop_by is not None and now > worker.stop_by:
+            return Failure(FailureKind.PREEMPTED, "stopped without a checkpoint: the grace was over")
+        if worker.job is not None and worker.seconds() > worker.limit_s:
+            return Failure(FailureKind.TIMEOUT, f"longer than its limit of {worker.limit_s:g} s")
+        if worker.deaf_since is not None and now - worker.deaf_since > DEAF_S:
+            return Failure(FailureKind.LOST, "the worker closed its line to the controller")
+        if worker.ready and now - worker.heard > settings.lease_s:
+            return Failure(FailureKind.LOST, f"no sign of life for {settings.lease_s:g} s")
+        return None
 
     def _weigh(self, worker: WorkerProcess, now: float) -> None:
         worker.weighed = now
@@ -219,8 +228,7 @@ class Pool:
         if vain >= STARTS_IN_VAIN:
             why = worker.verdict.text if worker.verdict is not None else worker.last_words()
             raise ZigguratError(f"workers do not start ({vain} tries in a row); see {worker.log}: {why}")
-        fresh = self._spawn(worker.name)
-        fresh.vain = vain
+        fresh = self._spawn(worker.name, vain)
         if self._quiet():
             fresh.pause()
         if worker is self.service:
@@ -246,5 +254,3 @@ def _autopsy(worker: WorkerProcess) -> Failure:
         return Failure(FailureKind.OUT_OF_MEMORY, "ended by the kernel for lack of memory")
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return Failure(FailureKind.LOST, f"the worker died ({how})")
-
-

@@ -24,6 +24,8 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 LONGEST_LINE = 4_000_000
+COLD = "cold"
+"""Last argument of a worker that is to begin without its dummy fit."""
 
 
 def kernel_kills() -> int:
@@ -38,14 +40,14 @@ def kernel_kills() -> int:
 class WorkerProcess:
     """A started worker."""
 
-    def __init__(self, name: str, folder: Path, threads: int) -> None:
-        """Start it; it says when it is ready."""
+    def __init__(self, name: str, folder: Path, threads: int, *, cold: bool = False) -> None:
+        """Start it; it says when it is ready. A cold one has not tried whether user code works."""
         self.name = name
         self.log = folder / "logs" / f"{name}.log"
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                self.command(folder, name),
+                [*self.command(folder, name), *([COLD] if cold else [])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -111,7 +113,9 @@ class WorkerProcess:
             except (BlockingIOError, OSError):
                 break
             if not chunk:
-                self.deaf_since = self.deaf_since or time.monotonic()  # it is dead, or will never be heard again
+                self.deaf_since = (
+                    self.deaf_since or time.monotonic()
+                )  # it is dead, or will never be heard again
                 break
             self._buffer = (self._buffer + chunk)[-LONGEST_LINE:]
         *lines, self._buffer = self._buffer.split(b"\n")

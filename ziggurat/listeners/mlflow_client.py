@@ -74,8 +74,9 @@ def connect(place: Place) -> MlflowClient:
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("alembic", "mlflow", "urllib3.connectionpool"):
+        # what fails comes back as an exception, and is told in one line instead of a traceback for each try
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     _knock(place.uri)
     return MlflowClient(tracking_uri=place.uri, registry_uri=place.uri)
 

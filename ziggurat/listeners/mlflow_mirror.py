@@ -97,6 +97,11 @@ class MlflowMirror:
         """Events and folders that are not in MLflow yet."""
         return len(self._events) - self._mirrored + len(self._folders)
 
+    @property
+    def down(self) -> bool:
+        """Whether the last try to write failed."""
+        return self._down
+
     def close(self, deadline_s: float) -> int:
         """Write what is left for at most some seconds; what is pending then is left for the next session."""
         self._closing.set()

@@ -1,7 +1,7 @@
 """What to do next: pure functions of a history, tested without processes, threads or a clock.
 
-`next_jobs` serves the search, `fixed_jobs` and `measure_jobs` stages whose trials are known from the start. All
-return a `Step`: what to write into the journal, which jobs to start, and whether the stage is over.
+`next_jobs` serves the search, `fixed_jobs` and `measure_jobs` stages whose trials are known from the start.
+All return a `Step`: what to write into the journal, which jobs to start, and whether the stage is over.
 """
 
 from ziggurat.plan.draft import Rules, Step

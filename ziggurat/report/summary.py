@@ -161,8 +161,8 @@ def units(objectives: Iterable[Objective], history: History) -> dict[str, str]:
 def utilisation(history: History, workers: int, utc: float) -> float | None:
     """Worker seconds spent training in the search, divided by the worker seconds the stage had.
 
-    Seconds in which no controller drove the run, or in which all workers were paused for an exclusive measurement,
-    are not seconds that workers had.
+    Seconds in which no controller drove the run, or in which all workers were paused for an exclusive
+    measurement, are not seconds that workers had.
 
     Args:
         history: What has happened.

@@ -48,7 +48,7 @@ class AxSearcher(Setting):
     )
     scramble_seed: int = Field(default=0, ge=0, lt=2**31, description="Which scrambling of the sequence.")
     batch: int = Field(default=4, ge=1, le=64, description="Points that are generated jointly.")
-    ahead: int = Field(default=4, ge=0, le=1000, description="Proposals that may be made ahead of need.")
+    ahead: int = Field(default=8, ge=0, le=1000, description="Proposals that may be made ahead of need.")
 
     def propose(self, context: Context) -> Proposal | None:
         """One proposal; None if the space is used up or the draws run out."""

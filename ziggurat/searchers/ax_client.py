@@ -28,7 +28,7 @@ OPTIMIZER = {
 }
 """Effort of the acquisition's optimiser: about half of what Ax spends by default."""
 SAMPLES = {"mc_samples": 32}
-"""Quasi-random samples of the acquisition; a quarter of BoTorch's default, for about half the time of an ask."""
+"""Quasi-random samples of the acquisition: a quarter of BoTorch's default, for half the time of an ask."""
 KEPT = 4
 """Clients that are kept, one for each model of each run in this process."""
 

@@ -64,7 +64,7 @@ def proposed(  # noqa: PLR0913 - the fields of the event
     static: tuple[Measurement, ...] = (),
     origin: str = "",
 ) -> TrialProposed:
-    """The event that makes a candidate a trial; `offset` is how many are proposed in the same breath before it."""
+    """The event that makes a candidate a trial; `offset` counts those proposed just before it."""
     return TrialProposed(
         trial=max(history.trials, default=-1) + 1 + offset,
         index=index,

@@ -1,6 +1,7 @@
 """Measurement of the retrained models: every device, and the sealed test part, once.
 
-Every opening of the sealed part is counted by the dataset's fingerprint, across runs, in a file beside the runs.
+Every opening of the sealed part is counted by the dataset's fingerprint, across runs, in a file beside the
+runs.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import os
 from pathlib import Path
 
 from ziggurat import plan
-from ziggurat.contexts import MEASURING_S, Rates
 from ziggurat.budget import cost_usd
+from ziggurat.contexts import MEASURING_S, Rates
 from ziggurat.domain import JobKind, Trial
 from ziggurat.engine import Engine
 from ziggurat.events import Decided
@@ -74,7 +75,15 @@ def _unseal(engine: Engine) -> None:
     looks = count_looks(path, fingerprint)
     reason = f"look {looks} at the sealed test part of dataset {fingerprint} under {run.folder.parent}"
     run.record(
-        [Decided("unsealed", "open", seen=run.history.length, reason=reason, facts={"looks": looks, "fingerprint": fingerprint})]
+        [
+            Decided(
+                "unsealed",
+                "open",
+                seen=run.history.length,
+                reason=reason,
+                facts={"looks": looks, "fingerprint": fingerprint},
+            )
+        ]
     )
 
 

@@ -1,7 +1,7 @@
 """Preflight: everything that can be found wrong before money is spent.
 
-Checks of data, space, trainer, devices and limits run inside a worker (`ziggurat.inspection`); this module adds what
-concerns the run as a whole: disk, tracking, alerts, the budget and the forecast.
+Checks of data, space, trainer, devices and limits run inside a worker (`ziggurat.inspection`); this module
+adds what concerns the run as a whole: disk, tracking, alerts, the budget and the forecast.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def gather(engine: Engine) -> tuple[list[Check], dict[str, Any], list[dict[str, 
     found = engine.call(Job(key, JobKind.INSPECT, STAGE, count=count))
     checks += [Check(**c) for c in found["checks"]]
     job = Job("00000-train-0-0", JobKind.TRAIN, "search", ladder=spec.ladder(), to_rung=0)
-    checks.append(Check("launcher", ok=True, text=f"workers start; dry run: {engine.pool.plan(job)[:100]}..."))
+    checks.append(
+        Check("launcher", ok=True, text=f"workers start; dry run: {engine.pool.plan(job)[:100]}...")
+    )
     return checks, found["facts"], found["probes"]
 
 
@@ -92,13 +94,18 @@ def _tracking(engine: Engine) -> Check:
 def _strategy(engine: Engine) -> list[Check]:
     """Whether the budget, the objectives and the strategy fit together."""
     spec = engine.run.spec
-    limit = "no limit: set budget.limit_usd" if spec.budget.limit_usd is None else f"{spec.budget.limit_usd:g} USD"
+    limit = (
+        "no limit: set budget.limit_usd"
+        if spec.budget.limit_usd is None
+        else f"{spec.budget.limit_usd:g} USD"
+    )
     priced = spec.launcher.usd_per_hour > 0
     if spec.budget.limit_usd is not None and not priced:
         cure = "set launcher.usd_per_hour to the price of an hour of a worker"
         return [Check("budget", None, f"a limit of {limit}, but launcher.usd_per_hour is 0", cure)]
     goals = ", ".join(
-        f"{o.metric} {o.goal.value}d from {o.reference:g}" + (f" within {o.limit:g}" if o.limit is not None else "")
+        f"{o.metric} {o.goal.value}d from {o.reference:g}"
+        + (f" within {o.limit:g}" if o.limit is not None else "")
         for o in spec.goals()
     )
     return [Check("budget", ok=True, text=limit), Check("success criteria", ok=True, text=goals)]

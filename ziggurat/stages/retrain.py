@@ -31,11 +31,19 @@ def retrain(engine: Engine) -> None:
         pairs = [(seed, trial) for seed in range(settings.seeds) for trial in selected]
         run.record(
             common.proposed(
-                run.history, STAGE, index, trial.candidate, offset=index, seed=seed_for(run.spec, STAGE, seed),
-                ladder=ladder, recipe=Recipe.RETRAIN, static=common.static_of(trial), origin=f"trial {trial.number}",
+                run.history,
+                STAGE,
+                index,
+                trial.candidate,
+                offset=index,
+                seed=seed_for(run.spec, STAGE, seed),
+                ladder=ladder,
+                recipe=Recipe.RETRAIN,
+                static=common.static_of(trial),
+                origin=f"trial {trial.number}",
             )
             for index, (seed, trial) in enumerate(pairs)
-        )  # fmt: skip
+        )
     step = engine.drive(planner_for(STAGE, ladder, reserve=False), STAGE)
     done = [t for t in run.history.of_stage(STAGE) if t.rung == t.top_rung]
     verdict = common.verdict_of(step)
@@ -55,7 +63,9 @@ def _select(engine: Engine) -> list[Trial]:
     if not done:
         return []
     reference = [o.loss(o.reference) for o in goals]
-    picked = pareto.pick([t.losses(goals) for t in done], reference, min(settings.k, len(done)), settings.method)
+    picked = pareto.pick(
+        [t.losses(goals) for t in done], reference, min(settings.k, len(done)), settings.method
+    )
     trials = [done[i] for i in picked]
     numbers = [t.number for t in trials]
     run.record(

@@ -35,7 +35,8 @@ def _search(engine: Engine) -> None:
     if verdict == common.OK:
         paused = run.history.with_status(STAGE, TrialStatus.PAUSED)
         run.record(
-            TrialEnded(t.number, TrialStatus.STOPPED, reason=f"not promoted beyond rung {t.rung}") for t in paused
+            TrialEnded(t.number, TrialStatus.STOPPED, reason=f"not promoted beyond rung {t.rung}")
+            for t in paused
         )
     goals = run.spec.goals()
     done = eligible(run.history, goals)
@@ -54,7 +55,7 @@ def _search(engine: Engine) -> None:
 
 
 def _compare(engine: Engine) -> None:
-    """Train random candidates to the top rung; where the money does not suffice, there is nothing to compare with."""
+    """Train random candidates to the top rung; without the money for it there is nothing to compare with."""
     if common.begin(engine, BASELINE):
         step = engine.drive(search_planner(engine.run, BASELINE), BASELINE, reserve=True)
         verdict = common.OK if common.verdict_of(step) == common.OK else common.SKIPPED

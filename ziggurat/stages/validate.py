@@ -1,8 +1,8 @@
-"""Subset validation: does anything learn, do candidates differ, does the space fail, does the cheap setting rank well?
+"""Subset validation: does anything learn, do candidates differ, does the space fail, does the proxy rank?
 
-A few candidates are trained on a small stratified subset with several seeds; then the same candidates climb the
-ladder to the top, and the lowest rung's ranking is compared with the top rung's. The gate stops a run only if the
-upper end of the interval of Kendall's tau lies below the gate.
+A few candidates are trained on a small stratified subset with several seeds; then the same candidates climb
+the ladder to the top, and the lowest rung's ranking is compared with the top rung's. The gate stops a run
+only if the upper end of the interval of Kendall's tau lies below the gate.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from ziggurat.errors import StageFailed
 from ziggurat.estimate import estimate
 from ziggurat.events import Decided, TrialProposed, candidate_from_plain, measurements_from_plain
 from ziggurat.plan import Step
-from ziggurat.protocols import Forecast
+from ziggurat.protocols import FloatArray, Forecast
 from ziggurat.spec import LEARNED
 from ziggurat.stages import common
 
 STAGE, PROXY = "validate", "proxy"
 FEWEST = 3
 RESAMPLES = 2000
+Numbers = Sequence[float] | FloatArray
 
 
 def validate(engine: Engine) -> None:
@@ -50,7 +51,10 @@ def validate(engine: Engine) -> None:
     if common.verdict_of(step) == common.OK:
         step = _climb(engine)
         facts |= _judge_proxy(engine)
-    stop = next((d for d in engine.run.history.decisions if d.kind in {"subset", "gate"} and d.verdict == "stop"), None)
+    stop = next(
+        (d for d in engine.run.history.decisions if d.kind in {"subset", "gate"} and d.verdict == "stop"),
+        None,
+    )
     if stop is not None:
         common.finish(engine, STAGE, common.FAILED, {**facts, "reason": stop.reason})
         raise StageFailed(f"validate: {stop.reason}")
@@ -58,7 +62,7 @@ def validate(engine: Engine) -> None:
 
 
 def planner_for(stage: str, ladder: Sequence[Fidelity], *, reserve: bool) -> Planner:
-    """The plan of a stage whose trials all climb one ladder; `reserve`: keep back what retraining will cost."""
+    """The plan of a stage whose trials climb one ladder; `reserve`: keep back what retraining will cost."""
 
     def planner(engine: Engine, free: int) -> Step:
         forecast = forecaster(engine.run.spec, engine.run.history, ladder)
@@ -83,10 +87,17 @@ def _subset(engine: Engine) -> Step:
                 index = len(bodies)
                 bodies.append(
                     common.proposed(
-                        run.history, STAGE, index, candidate, offset=index, seed=seed_for(run.spec, STAGE, seed),
-                        ladder=ladder, static=static, origin="probe",
+                        run.history,
+                        STAGE,
+                        index,
+                        candidate,
+                        offset=index,
+                        seed=seed_for(run.spec, STAGE, seed),
+                        ladder=ladder,
+                        static=static,
+                        origin="probe",
                     )
-                )  # fmt: skip
+                )
         run.record(bodies)
     return engine.drive(planner_for(STAGE, ladder, reserve=True), STAGE, reserve=True)
 
@@ -95,7 +106,9 @@ def _probes(engine: Engine) -> list[tuple[Candidate, tuple[Measurement, ...]]]:
     """The candidates that the preflight has found for probing, with what it knows of them."""
     done = engine.run.history.stages.get("preflight")
     text = str(done.summary.get("probes", "[]")) if done is not None else "[]"
-    return [(candidate_from_plain(p["candidate"]), measurements_from_plain(p["static"])) for p in json.loads(text)]
+    return [
+        (candidate_from_plain(p["candidate"]), measurements_from_plain(p["static"])) for p in json.loads(text)
+    ]
 
 
 @dataclass(frozen=True)
@@ -150,7 +163,8 @@ def _judge_subset(engine: Engine) -> dict[str, Any]:
         reason = f"{facts.failed_share:.0%} of the probes fail, the last with: {last}"
     elif not facts.best > facts.chance + facts.margin and any(t.ended for t in trials):
         reason = (
-            f"nothing learns on the subset: the best of {len(trials)} probes reaches {facts.best:.1%}, chance is "
+            f"nothing learns on the subset: the best of {len(trials)} probes reaches {facts.best:.1%}, "
+            f"chance is "
             f"{facts.chance:.1%}; check data and space, or give validate.epochs or validate.subset more"
         )
     elif facts.signal <= facts.noise:
@@ -233,7 +247,10 @@ def _judge_proxy(engine: Engine) -> dict[str, Any]:
     done = [t for t in run.history.of_stage(PROXY) if t.rung == t.top_rung]
     learned = next(o for o in run.spec.goals() if o.metric in LEARNED)
     if len(done) < FEWEST:
-        reason = "the proxy was not checked: fewer than 3 candidates reached the top rung within its share of the budget"
+        reason = (
+            "the proxy was not checked: fewer than 3 candidates reached the top rung "
+            "within its share of the budget"
+        )
         run.record([Decided("proxy", "unchecked", seen=run.history.length, reason=reason)])
         return {}
     top = [learned.loss(t.value(learned.metric)) for t in done]
@@ -243,14 +260,19 @@ def _judge_proxy(engine: Engine) -> dict[str, Any]:
         low_rung = [learned.loss(t.value(learned.metric, rung)) for t in done]
         tau, low, high = tau_interval(low_rung, top, settings.confidence, rng_for(run.spec, "gate", rung))
         if not math.isnan(tau):
-            facts |= {f"tau_{rung}": round(tau, 4), f"low_{rung}": round(low, 4), f"high_{rung}": round(high, 4)}
+            facts |= {
+                f"tau_{rung}": round(tau, 4),
+                f"low_{rung}": round(low, 4),
+                f"high_{rung}": round(high, 4),
+            }
         if rung == 0:
             facts |= {"tau": facts.get("tau_0"), "low": round(low, 4), "high": round(high, 4)}
             verdict = "stop" if high < settings.gate_tau else "go"
             shown = "not defined (all equal)" if math.isnan(tau) else f"{tau:.2f}"
             reason = (
                 f"Kendall's tau between the lowest and the top rung is {shown}, "
-                f"{settings.confidence:.0%} interval {low:.2f} to {high:.2f}, the gate is {settings.gate_tau:g}"
+                f"{settings.confidence:.0%} interval {low:.2f} to {high:.2f}, "
+                f"the gate is {settings.gate_tau:g}"
             )
     if verdict == "stop":
         reason += "; raise the lowest rung in fidelities"

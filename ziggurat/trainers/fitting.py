@@ -40,8 +40,8 @@ _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 class _Relay:
     """Passes reports on and keeps what they raise, which Lightning may turn into something else.
 
-    A request to stop that comes at the end of an epoch does not break the fit off: the learner ends it there, so
-    that its state can be kept.
+    A request to stop that comes at the end of an epoch does not break the fit off: the learner ends it
+    there, so that its state can be kept.
     """
 
     def __init__(self, report: Report) -> None:

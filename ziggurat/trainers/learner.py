@@ -59,7 +59,14 @@ class Learner(pl.LightningModule):
     """Trains a model; holds what must survive a resume beside weights and optimiser."""
 
     def __init__(
-        self, setting: Lightning, model: nn.Module, data: Data, report: StoppableReport, *, seed: int, steps: int
+        self,
+        setting: Lightning,
+        model: nn.Module,
+        data: Data,
+        report: StoppableReport,
+        *,
+        seed: int,
+        steps: int,
     ) -> None:
         """Wrap an initialised model.
 

@@ -1,0 +1,209 @@
+"""Controllers that are killed, and what those who come after them find, repeat and pay."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.real import ROOT, create, events, front, plain, session, until, whole
+from ziggurat import processes, runs, stages
+from ziggurat.domain import FailureKind, JobKind
+from ziggurat.errors import RunBusyError
+from ziggurat.events import SegmentFinished, SegmentPlanned, SegmentStarted, TrialProposed
+from ziggurat.history import fold
+from ziggurat.launchers.pool import result_path
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = plain(
+    data={"kind": "digits", "image": False},
+    fidelities=[{"epochs": 2}, {"epochs": 6}],
+    search={"searcher": {"kind": "sobol"}, "trials": 8, "workers": 2},
+    retrain={"k": 2, "seeds": 1, "epochs": 4, "segment_epochs": 2},
+)
+DRIVER = """
+import sys
+from pathlib import Path
+from tests.real import session, whole
+from ziggurat import runs
+
+with session(runs.open_run(Path(sys.argv[1]))) as here:
+    whole(here)
+"""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The folder of a run that nobody disturbed."""
+    with session(create(tmp_path_factory.mktemp("undisturbed"), SETTINGS)) as here:
+        whole(here)
+        return here.run.folder
+
+
+def fresh(folder):
+    """A run directory without a journal."""
+    (folder / "trials").mkdir(parents=True)
+    (folder / "spec.yaml").write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
+    return folder
+
+
+def drive(folder):
+    """A controller in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def lines_with(folder, text):
+    path = folder / "journal.jsonl"
+    return path.read_text().count(text) if path.exists() else 0
+
+
+def paid(history):
+    """Finished segments by what they did."""
+    ends = [s for s in history.segments.values() if s.end is not None and s.end.failure is None]
+    return Counter((s.job.trial, s.job.kind, s.job.to_rung, s.job.device) for s in ends)
+
+
+def cut(source, target, last):
+    """A copy of a run whose journal ends with its event number `last`."""
+    shutil.copytree(source, target)
+    path = target / "journal.jsonl"
+    text = path.read_text().splitlines(keepends=True)
+    # an event belongs to its run, and the run to its directory
+    path.write_text("".join(text[: last + 1]))
+    return target
+
+
+def test_a_killed_controller_leaves_no_worker_and_its_successors_finish_as_if_nothing_had_been(undisturbed, tmp_path):
+    folder = fresh(tmp_path / undisturbed.name)
+    for text, count in [('"segment_started"', 1), ('"segment_finished"', 6), ('"stage":"retrain"', 3)]:
+        here = lines_with(folder, text)
+        controller = drive(folder)
+        until(lambda: lines_with(folder, text) >= max(count, here + 1))
+        if count == 1:
+            with pytest.raises(RunBusyError, match="is driven by process"):
+                runs.open_run(folder)
+        controller.send_signal(signal.SIGKILL)
+        controller.wait()
+        until(lambda: not processes.marked(f"{folder}::"))
+    with session(runs.open_run(folder)) as here:
+        whole(here)
+    history, wanted = fold(events(folder)), fold(events(undisturbed))
+    assert {name: end.verdict for name, end in history.stages.items()} == dict.fromkeys(history.stages, "ok") | {
+        "validate": "skipped"
+    }
+    assert paid(history) == paid(wanted)
+    assert set(paid(history).values()) == {1}
+    assert not history.open_segments
+    assert front(history) == front(wanted)
+    assert [t.candidate for t in history.of_stage("search")] == [t.candidate for t in wanted.of_stage("search")]
+    losses = [[t.value("val_loss") for t in h.of_stage("retrain")] for h in (history, wanted)]
+    assert losses[0] == losses[1]
+    assert len([d for d in history.decisions if d.kind == "unsealed"]) == 1
+    assert {s.end.failure.kind for s in history.segments.values() if s.end.failure} <= {FailureKind.PREEMPTED}
+
+
+def test_results_that_a_dead_controller_did_not_journal_are_taken_in(undisturbed, tmp_path):
+    log = events(undisturbed)
+    planned = [e.seq for e in log if isinstance(e.body, SegmentPlanned) and e.body.job.kind is JobKind.TRAIN]
+    folder = cut(undisturbed, tmp_path / undisturbed.name, planned[3])
+    with session(runs.open_run(folder)) as here:
+        history = here.run.history
+        key = log[planned[3]].body.job.key
+        end = history.segments[key].end
+        original = next(e.body for e in log if isinstance(e.body, SegmentFinished) and e.body.job == key)
+        assert (end.failure, end.checkpoint) == (None, original.checkpoint)
+        assert end.measurements == original.measurements
+        assert end.seconds == pytest.approx(original.seconds, abs=0.3)
+        # the journal was cut further back than the results go: what follows is taken in as well, not repeated
+        stages.search(here.engine)
+        handles = [
+            e.body.handle
+            for e in events(folder)[planned[3] :]
+            if isinstance(e.body, SegmentStarted) and history.segments[e.body.job].job.kind is JobKind.TRAIN
+        ]
+        assert handles
+        assert set(handles) == {"found"}
+        assert front(history) == front(fold(log))
+
+
+def test_a_segment_that_left_no_result_is_tried_again_at_no_charge_to_its_trial(undisturbed, tmp_path):
+    log = events(undisturbed)
+    begun = [e for e in log if isinstance(e.body, SegmentStarted) and e.body.job.endswith("-train-0-0")][2]
+    folder = cut(undisturbed, tmp_path / undisturbed.name, begun.seq)
+    key = begun.body.job
+    result_path(folder, key).unlink()
+    with session(runs.open_run(folder)) as here:
+        history = here.run.history
+        end = history.segments[key].end
+        assert (end.failure.kind, end.retry) == (FailureKind.PREEMPTED, True)
+        assert end.seconds >= 0
+        assert history.trials[begun.body.trial].attempt == 0
+        stages.search(here.engine)
+        again = history.segments[key.removesuffix("0") + "1"]
+        assert again.end.failure is None
+        assert front(history) == front(fold(log))
+
+
+def test_a_result_of_another_candidate_is_not_taken_in(undisturbed, tmp_path):
+    log = events(undisturbed)
+    first = next(e for e in log if isinstance(e.body, SegmentStarted) and "-train-" in e.body.job)
+    folder = cut(undisturbed, tmp_path / undisturbed.name, first.seq)
+    path = result_path(folder, first.body.job)
+    plain_ = json.loads(path.read_text())
+    path.write_text(json.dumps({**plain_, "job": {**plain_["job"], "seed": plain_["job"]["seed"] + 1}}))
+    with session(runs.open_run(folder)) as here:
+        assert here.run.history.segments[first.body.job].end.failure.kind is FailureKind.PREEMPTED
+
+
+def test_a_torn_last_line_is_dropped_and_the_run_goes_on(undisturbed, tmp_path):
+    last = max(e.seq for e in events(undisturbed) if isinstance(e.body, TrialProposed) and e.body.stage == "search")
+    folder = cut(undisturbed, tmp_path / undisturbed.name, last)
+    with (folder / "journal.jsonl").open("a") as file:
+        file.write('{"v":1,"seq":')
+    run = runs.open_run(folder)
+    assert run.history.length == last + 2
+    run.close()
+    assert [e.seq for e in events(folder)] == list(range(last + 2))
+
+
+def test_two_runs_of_one_spec_find_the_same_to_the_last_digit(undisturbed, tmp_path):
+    with session(create(tmp_path, SETTINGS)) as here:
+        stages.search(here.engine)
+        again, wanted = here.run.history, fold(events(undisturbed))
+    strip = [[replace(t, results={}, static={}, number=0, index=0).candidate for t in h.of_stage("search")] for h in (again, wanted)]
+    assert strip[0] == strip[1]
+    for metric in ("val_accuracy", "val_loss", "train_loss", "parameters", "flops"):
+        values = [[t.value(metric) for t in h.of_stage("search")] for h in (again, wanted)]
+        assert values[0] == values[1], metric
+
+
+def test_a_stopped_run_is_interrupted_and_goes_on_from_its_checkpoints(undisturbed, tmp_path):
+    run = create(tmp_path, SETTINGS)
+    folder = Path(run.folder)
+
+    def stop(event, history):
+        if isinstance(event.body, SegmentFinished) and len(history.segments) >= 4:
+            run.stop.set()
+
+    with session(run) as here:
+        run.listeners.append(stop)
+        with pytest.raises(runs.Interrupted):
+            stages.search(here.engine)
+        assert not run.history.open_segments
+    with session(runs.open_run(folder)) as here:
+        stages.search(here.engine)
+        assert front(here.run.history) == front(fold(events(undisturbed)))
