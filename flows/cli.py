@@ -103,8 +103,9 @@ def _flow(run: Run) -> dict[str, Any]:
     """The result of the flow; only now is Prefect imported."""
     _quiet_servers()
     from flows.pipeline import pipeline
-    from tasks import session
+    from tasks import server, session
 
+    server.start()
     state: Any = pipeline(run_dir=session.hand_over(run), return_state=True)
     result = state.result(raise_on_failure=False)
     if isinstance(result, Exception):

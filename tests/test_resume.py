@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from ziggurat import processes, runs, stages
 from ziggurat.domain import FailureKind, JobKind
 from ziggurat.errors import RunBusyError
 from ziggurat.events import SegmentFinished, SegmentPlanned, SegmentStarted, TrialProposed
-from ziggurat.history import fold
+from ziggurat.history import History, fold
 from ziggurat.launchers.pool import result_path
 
 pytestmark = pytest.mark.slow
@@ -51,7 +50,7 @@ def undisturbed(tmp_path_factory):
 def fresh(folder):
     """A run directory without a journal."""
     (folder / "trials").mkdir(parents=True)
-    (folder / "spec.yaml").write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
+    (folder / "spec.yaml").write_text(yaml.safe_dump(SETTINGS, sort_keys=False), encoding="utf-8")
     return folder
 
 
@@ -71,6 +70,10 @@ def lines_with(folder, text):
     return path.read_text().count(text) if path.exists() else 0
 
 
+def await_lines(folder, text, count):
+    until(lambda: lines_with(folder, text) >= count)
+
+
 def paid(history):
     """Finished segments by what they did."""
     ends = [s for s in history.segments.values() if s.end is not None and s.end.failure is None]
@@ -87,12 +90,14 @@ def cut(source, target, last):
     return target
 
 
-def test_a_killed_controller_leaves_no_worker_and_its_successors_finish_as_if_nothing_had_been(undisturbed, tmp_path):
+def test_a_killed_controller_leaves_no_worker_and_its_successors_finish_as_if_nothing_had_been(
+    undisturbed, tmp_path
+):
     folder = fresh(tmp_path / undisturbed.name)
     for text, count in [('"segment_started"', 1), ('"segment_finished"', 6), ('"stage":"retrain"', 3)]:
-        here = lines_with(folder, text)
+        wanted = max(count, lines_with(folder, text) + 1)
         controller = drive(folder)
-        until(lambda: lines_with(folder, text) >= max(count, here + 1))
+        await_lines(folder, text, wanted)
         if count == 1:
             with pytest.raises(RunBusyError, match="is driven by process"):
                 runs.open_run(folder)
@@ -102,59 +107,61 @@ def test_a_killed_controller_leaves_no_worker_and_its_successors_finish_as_if_no
     with session(runs.open_run(folder)) as here:
         whole(here)
     history, wanted = fold(events(folder)), fold(events(undisturbed))
-    assert {name: end.verdict for name, end in history.stages.items()} == dict.fromkeys(history.stages, "ok") | {
-        "validate": "skipped"
-    }
+    assert {name: end.verdict for name, end in history.stages.items()} == dict.fromkeys(
+        history.stages, "ok"
+    ) | {"validate": "skipped"}
     assert paid(history) == paid(wanted)
     assert set(paid(history).values()) == {1}
     assert not history.open_segments
     assert front(history) == front(wanted)
-    assert [t.candidate for t in history.of_stage("search")] == [t.candidate for t in wanted.of_stage("search")]
+    assert [t.candidate for t in history.of_stage("search")] == [
+        t.candidate for t in wanted.of_stage("search")
+    ]
+    for metric in ("val_accuracy", "val_loss", "train_loss", "flops"):  # the same to the last digit
+        values = [[t.value(metric) for t in h.of_stage("search")] for h in (history, wanted)]
+        assert values[0] == values[1], metric
     losses = [[t.value("val_loss") for t in h.of_stage("retrain")] for h in (history, wanted)]
     assert losses[0] == losses[1]
     assert len([d for d in history.decisions if d.kind == "unsealed"]) == 1
     assert {s.end.failure.kind for s in history.segments.values() if s.end.failure} <= {FailureKind.PREEMPTED}
 
 
-def test_results_that_a_dead_controller_did_not_journal_are_taken_in(undisturbed, tmp_path):
+def two_open(log):
+    """Two trainings that are open at once, and the event that planned the second."""
+    history = History()
+    for event in log:
+        history.apply(event)
+        training = [key for key, s in history.open_segments.items() if s.job.kind is JobKind.TRAIN]
+        if isinstance(event.body, SegmentPlanned) and len(training) == 2:
+            return *training, event.seq
+    raise AssertionError("no two trainings at once")
+
+
+def test_what_a_dead_controller_left_is_taken_in_and_what_it_did_not_finish_is_tried_again(
+    undisturbed, tmp_path
+):
     log = events(undisturbed)
-    planned = [e.seq for e in log if isinstance(e.body, SegmentPlanned) and e.body.job.kind is JobKind.TRAIN]
-    folder = cut(undisturbed, tmp_path / undisturbed.name, planned[3])
+    left, lost, at = two_open(log)
+    folder = cut(undisturbed, tmp_path / undisturbed.name, at)
+    result_path(folder, lost).unlink()
     with session(runs.open_run(folder)) as here:
         history = here.run.history
-        key = log[planned[3]].body.job.key
-        end = history.segments[key].end
-        original = next(e.body for e in log if isinstance(e.body, SegmentFinished) and e.body.job == key)
+        end = history.segments[left].end
+        original = next(e.body for e in log if isinstance(e.body, SegmentFinished) and e.body.job == left)
         assert (end.failure, end.checkpoint) == (None, original.checkpoint)
         assert end.measurements == original.measurements
         assert end.seconds == pytest.approx(original.seconds, abs=0.3)
-        # the journal was cut further back than the results go: what follows is taken in as well, not repeated
-        stages.search(here.engine)
-        handles = [
-            e.body.handle
-            for e in events(folder)[planned[3] :]
-            if isinstance(e.body, SegmentStarted) and history.segments[e.body.job].job.kind is JobKind.TRAIN
-        ]
-        assert handles
-        assert set(handles) == {"found"}
-        assert front(history) == front(fold(log))
-
-
-def test_a_segment_that_left_no_result_is_tried_again_at_no_charge_to_its_trial(undisturbed, tmp_path):
-    log = events(undisturbed)
-    begun = [e for e in log if isinstance(e.body, SegmentStarted) and e.body.job.endswith("-train-0-0")][2]
-    folder = cut(undisturbed, tmp_path / undisturbed.name, begun.seq)
-    key = begun.body.job
-    result_path(folder, key).unlink()
-    with session(runs.open_run(folder)) as here:
-        history = here.run.history
-        end = history.segments[key].end
+        end = history.segments[lost].end
         assert (end.failure.kind, end.retry) == (FailureKind.PREEMPTED, True)
         assert end.seconds >= 0
-        assert history.trials[begun.body.trial].attempt == 0
+        assert history.trials[history.segments[lost].job.trial].attempt == 0
+        # the journal ends before the results do: what follows is taken in as well, not repeated
         stages.search(here.engine)
-        again = history.segments[key.removesuffix("0") + "1"]
+        again = history.segments[lost.removesuffix("0") + "1"]
         assert again.end.failure is None
+        handles = {s.job.key: s.handle for s in history.segments.values() if s.job.kind is JobKind.TRAIN}
+        assert [key for key, handle in handles.items() if handle and handle != "found"] == [again.job.key]
+        assert len(handles) == 17
         assert front(history) == front(fold(log))
 
 
@@ -170,7 +177,9 @@ def test_a_result_of_another_candidate_is_not_taken_in(undisturbed, tmp_path):
 
 
 def test_a_torn_last_line_is_dropped_and_the_run_goes_on(undisturbed, tmp_path):
-    last = max(e.seq for e in events(undisturbed) if isinstance(e.body, TrialProposed) and e.body.stage == "search")
+    last = max(
+        e.seq for e in events(undisturbed) if isinstance(e.body, TrialProposed) and e.body.stage == "search"
+    )
     folder = cut(undisturbed, tmp_path / undisturbed.name, last)
     with (folder / "journal.jsonl").open("a") as file:
         file.write('{"v":1,"seq":')
@@ -178,17 +187,6 @@ def test_a_torn_last_line_is_dropped_and_the_run_goes_on(undisturbed, tmp_path):
     assert run.history.length == last + 2
     run.close()
     assert [e.seq for e in events(folder)] == list(range(last + 2))
-
-
-def test_two_runs_of_one_spec_find_the_same_to_the_last_digit(undisturbed, tmp_path):
-    with session(create(tmp_path, SETTINGS)) as here:
-        stages.search(here.engine)
-        again, wanted = here.run.history, fold(events(undisturbed))
-    strip = [[replace(t, results={}, static={}, number=0, index=0).candidate for t in h.of_stage("search")] for h in (again, wanted)]
-    assert strip[0] == strip[1]
-    for metric in ("val_accuracy", "val_loss", "train_loss", "parameters", "flops"):
-        values = [[t.value(metric) for t in h.of_stage("search")] for h in (again, wanted)]
-        assert values[0] == values[1], metric
 
 
 def test_a_stopped_run_is_interrupted_and_goes_on_from_its_checkpoints(undisturbed, tmp_path):

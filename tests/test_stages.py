@@ -28,7 +28,7 @@ LATENCY = {"metric": "latency_p50_ms", "reference": 10}
 
 @pytest.fixture(scope="module")
 def runs_dir(tmp_path_factory):
-    """A directory of runs, and of the user's module."""
+    """A directory of runs; the user's module lies beside it."""
     home = tmp_path_factory.mktemp("stages")
     with pytest.MonkeyPatch.context() as patch:
         use_models(home, patch)
@@ -39,15 +39,17 @@ def runs_dir(tmp_path_factory):
 def small(runs_dir):
     """The folder of a whole run."""
     settings = plain(
-        objectives=[{"metric": "val_accuracy", "reference": 0.1}, {"metric": "parameters", "reference": 3000}, LATENCY],
+        objectives=[*plain()["objectives"], LATENCY],
         validate={"candidates": 3, "seeds": 2, "subset": 0.5, "max_share": 1.0},
         search={
-            "searcher": {"kind": "sobol"}, "stopper": {"kind": "asha", "reduction_factor": 2, "floor": "chance"},
-            "trials": 6, "workers": 2,
+            "searcher": {"kind": "sobol"},
+            "stopper": {"kind": "asha", "reduction_factor": 2, "floor": "chance"},
+            "trials": 6,
+            "workers": 2,
         },
         retrain={"k": 1, "seeds": 2, "epochs": 2, "segment_epochs": 1},
         seed=3,
-    )  # fmt: skip
+    )
     with session(create(runs_dir, settings)) as here:
         whole(here)
         return here.run.folder
@@ -61,7 +63,7 @@ def log(small):
 
 @pytest.fixture(scope="module")
 def trouble(runs_dir, small):  # noqa: ARG001 - the other run comes first
-    """The folder of a run on the same data, some of whose candidates cannot be built and some are too slow."""
+    """The folder of a run on the same data, with candidates that cannot be built or are too slow."""
     settings = plain(
         space=python_space(width=[4, 8, 13, 16], mode=["good", "lazy"]),
         objectives=[{"metric": "val_accuracy", "reference": 0.1}, {**LATENCY, "limit": 3.5}],
@@ -225,12 +227,16 @@ def test_a_search_whose_trials_all_fail_ends_with_the_reason(runs_dir):
 
 def test_a_builder_that_ends_its_process_costs_its_trials_and_not_the_run(runs_dir):
     settings = plain(
-        space=python_space(mode=["good", "deadly"]), fidelities=[{"epochs": 1}],
-        search={"trials": 2, "workers": 1, "retries": 1, "searcher": {"kind": "sobol", "ahead": 0}}, retrain={"k": 1},
-    )  # fmt: skip
+        space=python_space(mode=["good", "deadly"]),
+        fidelities=[{"epochs": 1}],
+        search={"trials": 2, "workers": 1, "retries": 1, "searcher": {"kind": "sobol", "ahead": 0}},
+        retrain={"k": 1},
+    )
     with session(create(runs_dir, settings)) as here:
         stages.search(here.engine)
-        found = [(t.candidate.choices["mode"], t.status, t.failure) for t in here.run.history.of_stage("search")]
+        found = [
+            (t.candidate.choices["mode"], t.status, t.failure) for t in here.run.history.of_stage("search")
+        ]
     assert {mode for mode, _, _ in found} == {"good", "deadly"}
     for mode, status, failure in found:
         assert status is (TrialStatus.COMPLETED if mode == "good" else TrialStatus.FAILED)
@@ -253,6 +259,6 @@ def test_data_that_nothing_can_learn_from_stops_the_run_before_the_search(runs_d
 
 
 def test_runs_end_with_no_process_left(runs_dir):
-    from ziggurat import processes  # noqa: PLC0415 - used here only
+    from ziggurat import processes
 
     assert processes.marked(f"{Path(runs_dir).resolve()}/") == []

@@ -225,9 +225,8 @@ class Engine:
         if progress.failure is not None:
             if progress.failure.kind is FailureKind.USER_ERROR:
                 raise ZigguratError(f"search.searcher: proposing failed ({progress.failure.text})")
-            self._mute += (
-                1  # the service died; the plan asks again, and then no candidate is built to look at it
-            )
+            # the service died; the plan asks again, and then no candidate is built to look at it
+            self._mute += 1
             if self._mute > self.run.spec.search.retries:
                 raise ZigguratError(
                     f"search.searcher: proposing failed {self._mute} times ({progress.failure.text})"

@@ -204,18 +204,21 @@ class Desk:
 
         if self._blind:
             return ()
-        if candidate.key not in self._static:
+        # two candidates of one architecture cost the same, however they are trained
+        names = [n for n in candidate.choices if n not in self.spec.space.hyperparameters]
+        key = Candidate({n: candidate.choices[n] for n in names}).key
+        if key not in self._static:
             shape = self.signature.shape
 
             def build() -> nn.Module:
                 return self.spec.space.build(candidate, self.signature)
 
             try:
-                self._static[candidate.key] = static_metrics(build, shape)
+                self._static[key] = static_metrics(build, shape)
             except Exception as error:  # noqa: BLE001 - the user's builder; its trial fails with the reason
                 print(f"candidate {candidate.key} cannot be built: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
-                self._static[candidate.key] = ()
-        return self._static[candidate.key]
+                self._static[key] = ()
+        return self._static[key]
 
     def propose(self, job: Job) -> list[dict[str, Any]]:
         """Ask the searcher for candidates, on the journal as it is now."""

@@ -15,8 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from pydantic import ValidationError
+
 from ziggurat.errors import JournalError, RunBusyError
 from ziggurat.events import Body, Event, from_line, to_line
+
+LONGEST_REASON = 100
+"""Characters that a message quotes of why a line is no event."""
 
 
 class Lock:
@@ -58,9 +63,13 @@ def read_events(path: Path, offset: int = 0, first_seq: int = 0) -> Iterator[tup
     A last line without its newline is not yielded.
 
     Raises:
-        JournalError: A complete line is no event, or is not the next one.
+        JournalError: The file cannot be read, a complete line is no event, or one is not the next one.
     """
-    with path.open("rb") as file:
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        raise JournalError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
+    with opened as file:
         file.seek(offset)
         seq = first_seq
         for raw in file:
@@ -70,9 +79,8 @@ def read_events(path: Path, offset: int = 0, first_seq: int = 0) -> Iterator[tup
             try:
                 event = from_line(raw.decode())
             except (ValueError, KeyError, TypeError) as error:
-                text = str(error).splitlines()[0]
                 raise JournalError(
-                    f"{path}: line {seq + 1} is not a readable event ({text}); "
+                    f"{path}: line {seq + 1} is not a readable event ({_reason(error)}); "
                     "restore the file from a copy, or cut it off before that line"
                 ) from error
             if event.seq != seq:
@@ -82,6 +90,12 @@ def read_events(path: Path, offset: int = 0, first_seq: int = 0) -> Iterator[tup
                 )
             seq += 1
             yield event, offset
+
+
+def _reason(error: Exception) -> str:
+    """Why a line cannot be read, in a few words."""
+    text = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error).splitlines()[0]
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 3] + "..."
 
 
 class Journal:

@@ -153,12 +153,16 @@ def create(spec: Spec, raw: Mapping[str, Any], runs_dir: Path) -> Run:
     run_id = f"{spec.name}-{stamp}-{hashlib.sha256(salt.encode()).hexdigest()[:8]}"
     folder = runs_dir.resolve() / run_id
     draft = folder.with_name(f".{run_id}.part")
+    there = folder.parent.exists()
     try:
         (draft / "trials").mkdir(parents=True)
         write_spec(draft / SPEC, spec, raw)
         draft.rename(folder)  # a run directory is there with its spec, or not at all
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
+        if not there:
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()
         raise SpecError(
             f"--runs-dir {runs_dir}: cannot be written ({error.strerror}); name a writable directory"
         ) from None

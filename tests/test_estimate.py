@@ -1,0 +1,69 @@
+"""The forecast of a run, by hand."""
+
+import pytest
+
+from tests.real import plain
+from tests.support import Story
+from ziggurat import spec
+from ziggurat.estimate import estimate, naive_usd, survivors
+from ziggurat.events import StageFinished
+
+
+def parsed(**changes):
+    settings = {
+        "fidelities": [{"epochs": 1, "data_fraction": 0.5}, {"epochs": 3}],
+        "search": {"trials": 12, "workers": 2},
+        "retrain": {"k": 2, "seeds": 3, "epochs": 10},
+        "launcher": {"kind": "local", "usd_per_hour": 3600},
+        **changes,
+    }
+    return spec.parse(plain(**settings), "test")
+
+
+def known(seconds):
+    """A history whose preflight has found seconds for an epoch."""
+    story = Story()
+    story.add(StageFinished("preflight", "ok", {"epoch_s": seconds}))
+    return story.history
+
+
+def test_without_a_stopper_every_trial_reaches_every_rung():
+    assert survivors(parsed()) == [12.0, 12.0]
+
+
+def test_asha_keeps_a_share_at_every_rung_beyond_its_grace():
+    ladder = [{"epochs": e} for e in (1, 2, 4, 8)]
+    search = {"trials": 12, "stopper": {"kind": "asha", "reduction_factor": 2}}
+    assert survivors(parsed(fidelities=ladder, search=search)) == [12.0, 6.0, 3.0, 1.5]
+    search["stopper"]["grace"] = 2
+    assert survivors(parsed(fidelities=ladder, search=search)) == [12.0, 12.0, 12.0, 6.0]
+    search["stopper"] = {"kind": "asha", "reduction_factor": 10}
+    assert survivors(parsed(fidelities=ladder, search=search)) == pytest.approx([12.0, 1.2, 1.0, 1.0])
+
+
+def test_stages_are_forecast_at_the_known_rate():
+    rows = {row.stage: row for row in estimate(parsed(), known(2.0))}
+    # a trial: 1 epoch on half of the data, then 2 on all of it
+    assert rows["search"].seconds == pytest.approx(12 * 2.5 * 2.0)
+    assert rows["search"].wall_s == pytest.approx(30.0)
+    assert rows["search"].usd == pytest.approx(60.0)
+    assert rows["search"].segments == 24
+    assert rows["retrain"].seconds == pytest.approx(2 * 3 * 10 * 2.0)
+    assert "validate" not in rows
+
+
+def test_validation_is_forecast_with_its_probes_and_the_climb():
+    settings = parsed(validate={"candidates": 4, "seeds": 2, "subset": 0.5, "epochs": 2})
+    rows = {row.stage: row for row in estimate(settings, known(1.0))}
+    assert rows["validate"].seconds == pytest.approx(4 * 2 * 2 * 0.5 + 4 * 2.5)
+    settings = parsed(validate={"candidates": 4, "seeds": 2, "subset": 0.5, "epochs": 2, "proxy": False})
+    rows = {row.stage: row for row in estimate(settings, known(1.0))}
+    assert rows["validate"].seconds == pytest.approx(8.0)
+
+
+def test_early_stopping_saves_what_the_naive_search_would_cost():
+    search = {"trials": 12, "stopper": {"kind": "asha", "reduction_factor": 2}}
+    settings = parsed(search=search)
+    cost = next(row.usd for row in estimate(settings, known(2.0)) if row.stage == "search")
+    assert cost == pytest.approx((12 * 0.5 + 6 * 2) * 2.0)
+    assert naive_usd(settings, known(2.0)) == pytest.approx(60.0)
