@@ -20,7 +20,7 @@ def publish_tables(run_dir: str) -> None:
     summary = summarize(goals, here.run.history, workers=here.run.spec.search.workers)
     rows = [
         {"trial": row.trial, **{k: f"{row.metrics[k]:.5g}" for k in (o.metric for o in goals)},
-         **{k: str(v) for k, v in row.candidate.choices.items()}}
+         **{k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in row.candidate.choices.items()}}
         for row in summary.front
     ]  # fmt: skip
     create_table_artifact(key=f"{NAME}-front", table=rows, description=f"Front of {summary.run_id}")

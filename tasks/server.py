@@ -13,8 +13,8 @@ def start() -> None:
     """Start the embedded server where one is needed, out of reach of the keyboard, and wait until it answers.
 
     The terminal sends an interrupt to every process in the foreground. A server that ends with it leaves a
-    flow that writes its checkpoints with nobody to report to, and that waits for minutes. A child inherits the
-    signals that its starting thread has blocked; this process still heeds the interrupt in its main thread.
+    flow that writes its checkpoints with nobody to report to, and that waits for minutes. A child inherits
+    the signals that its starting thread has blocked; the main thread of this process still heeds them.
     """
     starter = threading.Thread(target=_start, name="embedded-server", daemon=True)
     starter.start()
@@ -22,6 +22,6 @@ def start() -> None:
 
 
 def _start() -> None:
-    # signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     with contextlib.suppress(RuntimeError, OSError):  # the flow tries it again, and says what is wrong
         get_client(sync_client=True)

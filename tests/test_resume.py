@@ -159,9 +159,11 @@ def test_what_a_dead_controller_left_is_taken_in_and_what_it_did_not_finish_is_t
         stages.search(here.engine)
         again = history.segments[lost.removesuffix("0") + "1"]
         assert again.end.failure is None
-        handles = {s.job.key: s.handle for s in history.segments.values() if s.job.kind is JobKind.TRAIN}
-        assert [key for key, handle in handles.items() if handle and handle != "found"] == [again.job.key]
-        assert len(handles) == 17
+        before = fold(log[: at + 1]).segments
+        trained = [s for s in history.segments.values() if s.job.kind is JobKind.TRAIN]
+        assert len(trained) == 17
+        after = {s.job.key: s.handle for s in trained if s.job.key not in before}
+        assert [key for key, handle in after.items() if handle != "found"] == [again.job.key]
         assert front(history) == front(fold(log))
 
 

@@ -178,11 +178,11 @@ def test_ten_megabytes_of_prints_disturb_nobody(pool):
 
 def test_children_of_user_code_die_with_their_worker(pool):
     Path("child.pid").unlink(missing_ok=True)
-    begun(pool, train("00120", "brood", epochs=1000))
+    pid = begun(pool, train("00120", "brood", epochs=1000))
     child = int(until(lambda: Path("child.pid").exists() and Path("child.pid").read_text()).split()[1])
     assert alive(child)
-    pool.cancel("00120-train-0-0", 0.0)
-    ended(pool, "00120-train-0-0")
+    os.kill(pid, signal.SIGKILL)
+    assert ended(pool, "00120-train-0-0")[0].failure.kind is FailureKind.LOST
     until(lambda: not alive(child))
 
 

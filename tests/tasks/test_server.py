@@ -15,6 +15,7 @@ import signal
 signal.signal(signal.SIGINT, lambda *_: None)
 from tasks import server
 server.start()
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # an ended server is to vanish rather than be a zombie
 print("up", flush=True)
 input()
 """
