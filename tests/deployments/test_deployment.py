@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {
     "search": {
         "searcher": {"kind": "sobol"},
         "stopper": {"kind": "asha", "type": "promotion", "reduction_factor": 2},
-        "trials": 16,
+        "trials": 10,
         "workers": 1,
     },
     "retrain": {"k": 1, "seeds": 1, "epochs": 12},
@@ -219,7 +219,7 @@ def test_a_terminated_run_checkpoints_ends_in_time_and_is_resumed(server: Server
     out = server.command("flows.cli", "resume", str(folder), "--json")
     result = json.loads(out.splitlines()[-1])
     assert result["status"] == "completed"
-    assert result["trials"]["total"] == 16
+    assert result["trials"]["total"] == 10
     events = journal(folder)
     paid = [e["job"] for e in events if e["type"] == "segment_finished" and "failure" not in e]
     assert len(paid) == len(set(paid))
