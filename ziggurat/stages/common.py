@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ziggurat.domain import Candidate, Fidelity, Measurement, Recipe, Trial
@@ -77,6 +78,14 @@ def proposed(  # noqa: PLR0913 - the fields of the event
         origin=origin,
         seen=history.length,
     )
+
+
+def propose(engine: Engine, bodies: Iterable[TrialProposed]) -> None:
+    """Journal proposals of one stage, except those that an earlier controller has journalled before it was killed."""
+    history = engine.run.history
+    missing = [b for b in bodies if b.index not in {t.index for t in history.of_stage(b.stage)}]
+    first = max(history.trials, default=-1) + 1
+    engine.run.record(replace(body, trial=first + offset) for offset, body in enumerate(missing))
 
 
 def static_of(trial: Trial) -> tuple[Measurement, ...]:

@@ -27,9 +27,10 @@ def retrain(engine: Engine) -> None:
         return
     run = engine.run
     ladder = settings.ladder()
-    if not run.history.of_stage(STAGE):
-        pairs = [(seed, trial) for seed in range(settings.seeds) for trial in selected]
-        run.record(
+    pairs = [(seed, trial) for seed in range(settings.seeds) for trial in selected]
+    common.propose(
+        engine,
+        (
             common.proposed(
                 run.history,
                 STAGE,
@@ -43,7 +44,8 @@ def retrain(engine: Engine) -> None:
                 origin=f"trial {trial.number}",
             )
             for index, (seed, trial) in enumerate(pairs)
-        )
+        ),
+    )
     step = engine.drive(planner_for(STAGE, ladder, reserve=False), STAGE)
     done = [t for t in run.history.of_stage(STAGE) if t.rung == t.top_rung]
     verdict = common.verdict_of(step)

@@ -22,7 +22,7 @@ from ziggurat.domain import Candidate, Fidelity, Measurement, Trial, TrialStatus
 from ziggurat.engine import Engine, Planner
 from ziggurat.errors import StageFailed
 from ziggurat.estimate import estimate
-from ziggurat.events import Decided, TrialProposed, candidate_from_plain, measurements_from_plain
+from ziggurat.events import Decided, candidate_from_plain, measurements_from_plain
 from ziggurat.plan import Step
 from ziggurat.protocols import FloatArray, Forecast
 from ziggurat.spec import LEARNED
@@ -80,25 +80,24 @@ def _subset(engine: Engine) -> Step:
     """Train every probe on the subset, with every seed."""
     run, settings = engine.run, engine.run.spec.validation
     ladder = (Fidelity(settings.epochs or run.spec.ladder()[0].epochs, settings.subset),)
-    if not run.history.of_stage(STAGE):
-        bodies: list[TrialProposed] = []
-        for seed in range(settings.seeds):
-            for candidate, static in _probes(engine):
-                index = len(bodies)
-                bodies.append(
-                    common.proposed(
-                        run.history,
-                        STAGE,
-                        index,
-                        candidate,
-                        offset=index,
-                        seed=seed_for(run.spec, STAGE, seed),
-                        ladder=ladder,
-                        static=static,
-                        origin="probe",
-                    )
-                )
-        run.record(bodies)
+    pairs = [(seed, *probe) for seed in range(settings.seeds) for probe in _probes(engine)]
+    common.propose(
+        engine,
+        (
+            common.proposed(
+                run.history,
+                STAGE,
+                index,
+                candidate,
+                offset=index,
+                seed=seed_for(run.spec, STAGE, seed),
+                ladder=ladder,
+                static=static,
+                origin="probe",
+            )
+            for index, (seed, candidate, static) in enumerate(pairs)
+        ),
+    )
     return engine.drive(planner_for(STAGE, ladder, reserve=True), STAGE, reserve=True)
 
 
@@ -190,27 +189,48 @@ def _affordable(engine: Engine) -> int:
     return min(spec.validation.candidates, max(FEWEST, int(share)))
 
 
+def _climbers(engine: Engine) -> int:
+    """How many candidates climb the whole ladder; decided once and replayed afterwards."""
+    history = engine.run.history
+    decided = history.decision("climbers")
+    if decided is None:
+        count = _affordable(engine)
+        reason = f"{count} candidates fit into the proxy's share of the budget"
+        engine.run.record([Decided("climbers", str(count), seen=history.length, reason=reason)])
+        return count
+    return int(decided.verdict)
+
+
 def _climb(engine: Engine) -> Step:
     """Take candidates from the lowest rung to the top, as many as the share of the budget allows."""
     run = engine.run
     ladder = run.spec.ladder()
     if not run.spec.validation.proxy or len(ladder) == 1:
         return Step(done=True)
-    if not run.history.of_stage(PROXY):
-        count = _affordable(engine)
-        if count < FEWEST:
-            return Step(done=True)
-        probes: dict[str, Trial] = {}
-        for trial in run.history.of_stage(STAGE):
-            if trial.status is TrialStatus.COMPLETED:
-                probes.setdefault(trial.candidate.key, trial)
-        run.record(
+    count = _climbers(engine)
+    if count < FEWEST:
+        return Step(done=True)
+    probes: dict[str, Trial] = {}
+    for trial in run.history.of_stage(STAGE):
+        if trial.status is TrialStatus.COMPLETED:
+            probes.setdefault(trial.candidate.key, trial)
+    common.propose(
+        engine,
+        (
             common.proposed(
-                run.history, PROXY, index, t.candidate, offset=index, seed=seed_for(run.spec, PROXY, index),
-                ladder=ladder, static=common.static_of(t), origin="probe",
+                run.history,
+                PROXY,
+                index,
+                t.candidate,
+                offset=index,
+                seed=seed_for(run.spec, PROXY, index),
+                ladder=ladder,
+                static=common.static_of(t),
+                origin="probe",
             )
             for index, t in enumerate(list(probes.values())[:count])
-        )  # fmt: skip
+        ),
+    )
     return engine.drive(planner_for(PROXY, ladder, reserve=True), PROXY, reserve=True)
 
 
