@@ -81,7 +81,7 @@ def proposed(  # noqa: PLR0913 - the fields of the event
 
 
 def propose(engine: Engine, bodies: Iterable[TrialProposed]) -> None:
-    """Journal proposals of one stage, except those that an earlier controller has journalled before it was killed."""
+    """Journal proposals of one stage, except those that a killed controller has journalled before."""
     history = engine.run.history
     missing = [b for b in bodies if b.index not in {t.index for t in history.of_stage(b.stage)}]
     first = max(history.trials, default=-1) + 1
