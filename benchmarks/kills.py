@@ -117,10 +117,10 @@ def disturb(spec: Path, folder: Path, kills: int, rng: random.Random) -> tuple[P
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         began = time.monotonic()
         if rng.random() < 0.3:
-            _watch(process, rng.uniform(0.0, 12.0))  # while it starts
+            _watch(process, rng.uniform(0.0, 8.0))  # while it starts
         else:
             _await_work(process, run_dir, folder)
-            _watch(process, rng.uniform(0.0, 8.0))
+            _watch(process, rng.uniform(0.0, 1.2))  # short, so that the run lasts for all kills
         wait = time.monotonic() - began
         if process.poll() is not None:
             print(f"kill {number + 1}: the run had ended after {time.monotonic() - began:.1f} s", flush=True)
@@ -131,7 +131,7 @@ def disturb(spec: Path, folder: Path, kills: int, rng: random.Random) -> tuple[P
         if found:
             run_dir = found[0]
             command = ziggurat("resume", str(run_dir), "--json")
-            time.sleep(4.0)
+            time.sleep(3.0)
             left = strangers(run_dir, process.pid)
             lingering += len(left)
             segments = sum(e["type"] == "segment_finished" for e in events(run_dir))
