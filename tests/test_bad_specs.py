@@ -92,7 +92,7 @@ CASES = {
     "more trials than candidates": (
         "space={kind: mlp, depth: 1, width: [8, 16], dropout: 0.0, activation: relu, norm: none, "
         "hyperparameters: {batch_size: [32]}}",
-        "search.trials is 44",
+        "search.trials is 48",
         "only 2 candidates",
         "at most 2",
     ),
@@ -126,7 +126,7 @@ CASES = {
     "more retrained than tried": (
         "retrain.k=50",
         "retrain.k is 50",
-        "search.trials is 44",
+        "search.trials is 48",
         "lower retrain.k",
     ),
     "segment longer than training": (
@@ -260,7 +260,7 @@ def test_bytes_that_are_no_text_are_no_spec(
         ("search..trials=3", ("search..trials", "KEY.KEY=VALUE")),
         ("objectives.9.limit=3", ("'9'", "from 0 to 2")),
         ("objectives.first.limit=3", ("'first'", "from 0 to 2")),
-        ("search.trials.most=3", ("search.trials is 44", "no keys inside")),
+        ("search.trials.most=3", ("search.trials is 48", "no keys inside")),
         ("name=[", ("--set name", "not valid YAML")),
     ],
 )
