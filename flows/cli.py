@@ -132,6 +132,7 @@ def init(
 def validate(spec: SpecArgument, sets: SetOption = None, as_json: JsonOption = False) -> None:
     """Check a spec without running anything."""
     parsed, _ = specs.read(spec, sets or [])
+    parsed.search.check()
     data = {"valid": True, "name": parsed.name, "sha256": parsed.sha256()}
     show(data, f"{spec}: valid ({parsed.name}, {parsed.search.trials} trials)", as_json=as_json)
 

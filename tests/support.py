@@ -68,11 +68,13 @@ class Story:
         ladder: Fidelities of its trials.
         stage: Stage of its trials.
         history: What has happened so far.
+        events: The events it is the fold of, as they would stand in a journal.
     """
 
     ladder: tuple[Fidelity, ...] = LADDER
     stage: str = "search"
     history: History = field(default_factory=History)
+    events: list[Event] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         """Begin the stage."""
@@ -80,7 +82,8 @@ class Story:
 
     def add(self, body: Body) -> None:
         """Apply one event."""
-        self.history.apply(Event(self.history.length, float(self.history.length), "test", body))
+        self.events.append(Event(self.history.length, float(self.history.length), "test", body))
+        self.history.apply(self.events[-1])
 
     def trial(self, number: int) -> Trial:
         """A trial as it stands."""
@@ -88,12 +91,22 @@ class Story:
 
     def propose(self, proposal: Proposal | Candidate, static: Mapping[str, float] | None = None) -> int:
         """Make a trial of a candidate; its number is returned."""
-        candidate = proposal.candidate if isinstance(proposal, Proposal) else proposal
-        origin = proposal.origin if isinstance(proposal, Proposal) else ""
+        if isinstance(proposal, Candidate):
+            proposal = Proposal(proposal)
         number, index = len(self.history.trials), len(self.history.of_stage(self.stage))
         known = tuple(Measurement(name, value) for name, value in (static or {}).items())
         self.add(
-            TrialProposed(number, index, self.stage, candidate, 0, self.ladder, static=known, origin=origin)
+            TrialProposed(
+                number,
+                index,
+                self.stage,
+                proposal.candidate,
+                0,
+                self.ladder,
+                static=known or proposal.static,
+                parent=proposal.parent,
+                origin=proposal.origin,
+            )
         )
         return number
 
@@ -112,7 +125,8 @@ class Story:
         job = self.start(number)
         epochs = self.ladder[job.to_rung].epochs
         found = tuple(Measurement(name, value, step=epochs) for name, value in metrics.items())
-        self.add(SegmentFinished(job.key, number, 1.0, 0.0, measurements=found))
+        path = f"trials/{number:05d}/rung-{job.to_rung}.ckpt"
+        self.add(SegmentFinished(job.key, number, 1.0, 0.0, measurements=found, checkpoint=path))
         return self.trial(number)
 
     def fail(self, number: int, kind: FailureKind = FailureKind.DIVERGED) -> Trial:

@@ -34,15 +34,20 @@ CASES = {
     "mapping among values": ("space.activation=[relu, {a: 1}]", "space.activation[1]:", "{'a': 1}", "text"),
     "unknown schema version": ("schema_version=2", "schema_version:", "given: 2", "must be 1"),
     "name that is no file name": ("name=a/b", "name:", "'a/b'", "[A-Za-z0-9]"),
-    "unknown kind of space": ("space={kind: mpl}", "space.kind:", "'mpl'", "cnn, mlp, python"),
-    "kind of space missing": ("space={depth: 3}", "space.kind:", "missing", "cnn, mlp, python"),
+    "unknown kind of space": ("space={kind: mpl}", "space.kind:", "'mpl'", "cnn, mlp, python, table"),
+    "kind of space missing": ("space={depth: 3}", "space.kind:", "missing", "cnn, mlp, python, table"),
     "unknown kind of searcher": (
         "search.searcher.kind=bayes",
         "search.searcher.kind:",
         "'bayes'",
-        "ax, random, sobol",
+        "ax, evolution",
     ),
-    "kind of stopper missing": ("search.stopper={}", "search.stopper.kind:", "missing", "asha, never"),
+    "kind of stopper missing": (
+        "search.stopper={}",
+        "search.stopper.kind:",
+        "missing",
+        "asha, median, never",
+    ),
     "unknown kind of data": ("data={kind: mnist}", "data.kind:", "'mnist'", "digits, idx, npz, python"),
     "unknown kind of trainer": (
         "search.trainer={kind: keras}",
@@ -143,6 +148,12 @@ CASES = {
         "at most 27",
     ),
     "grace beyond the rungs": ("search.stopper.grace=7", "search.stopper.grace is 7", "0 to 2", "at most 2"),
+    "more brackets than rungs": (
+        "search.stopper.brackets=4",
+        "search.stopper.brackets is 4 with grace 0",
+        "3 rungs",
+        "at most 3",
+    ),
     "unknown method": (
         "retrain.method=best",
         "retrain.method:",

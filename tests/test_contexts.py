@@ -15,10 +15,10 @@ from ziggurat.contexts import (
     reserve_usd,
     rng_for,
     seed_for,
-    units,
 )
 from ziggurat.domain import Candidate, Fidelity, Measurement
 from ziggurat.events import Amended, SegmentFinished, StageFinished
+from ziggurat.segments import units
 
 
 def parsed(**changes):
@@ -61,7 +61,7 @@ def test_a_failed_training_says_nothing_about_rates():
     story = told(1.0)
     story.propose(Candidate({"width": 6}))
     story.fail(1)
-    assert Rates(story.history).typical() == 1.0
+    assert Rates(story.history).typical == 1.0
 
 
 def test_the_reserve_holds_retraining_and_measuring_and_at_most_half_of_the_limit_in_force():

@@ -41,6 +41,18 @@ def test_asha_keeps_a_share_at_every_rung_beyond_its_grace():
     assert survivors(parsed(fidelities=ladder, search=search)) == pytest.approx([12.0, 1.2, 1.0, 1.0])
 
 
+def test_brackets_and_percentiles_are_forecast_as_well():
+    ladder = [{"epochs": e} for e in (1, 2, 4)]
+    search = {"trials": 22, "stopper": {"kind": "asha", "reduction_factor": 2, "brackets": 2}}
+    # two decisions: 4 / 3 parts of the trials; one decision: 2 / 2 parts; so shares 4 / 7 and 3 / 7
+    expected = [22.0, 22 * (4 / 7 / 2 + 3 / 7), 22 * (4 / 7 / 4 + 3 / 7 / 2)]
+    assert survivors(parsed(fidelities=ladder, search=search)) == pytest.approx(expected)
+    search["stopper"] = {"kind": "percentile", "percentile": 25, "grace": 1}
+    assert survivors(parsed(fidelities=ladder, search=search)) == pytest.approx([22.0, 22.0, 16.5])
+    search["stopper"] = {"kind": "median"}
+    assert survivors(parsed(fidelities=ladder, search=search)) == [22.0, 22.0, 22.0]
+
+
 def test_stages_are_forecast_at_the_known_rate():
     rows = {row.stage: row for row in estimate(parsed(), known(2.0))}
     # a trial: 1 epoch on half of the data, then 2 on all of it

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support import ACCURACY, CHOICES, PARAMETERS, Story
 from ziggurat import choices
+from ziggurat.answers import eligible
 from ziggurat.domain import (
     Candidate,
     Failure,
@@ -31,7 +32,7 @@ from ziggurat.events import (
     StageStarted,
     TrialEnded,
 )
-from ziggurat.history import History, eligible, fold
+from ziggurat.history import History, fold
 
 
 def story(trials=1):

@@ -1,6 +1,7 @@
 """Pareto arithmetic against values by hand, brute force, pymoo and moocore."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -76,6 +77,44 @@ def test_ranks_equal_those_of_pymoo(rows):
     assert pareto.ranks(rows).tolist() == theirs.tolist()
 
 
+@given(tables(columns=(2, 4), high=30))
+@settings(max_examples=30)
+def test_ranks_equal_those_of_moocore(rows):
+    import moocore
+
+    assert pareto.ranks(rows).tolist() == moocore.pareto_rank(rows).tolist()
+
+
+@given(tables(columns=(2, 4)), st.data())
+def test_infinite_and_unknown_losses_are_ranked_like_places(rows, data):
+    """Any growing change of a column leaves the ranks as they are, also up to infinity; NaN comes last."""
+    stretched = np.where(rows == 5, np.inf, np.where(rows == 0, -np.inf, rows**3))
+    assert pareto.ranks(stretched).tolist() == pareto.ranks(rows).tolist()
+    i = data.draw(st.integers(0, len(rows) - 1))
+    stretched[i, 0] = np.nan
+    others = np.delete(stretched, i, axis=0)
+    expected = pareto.ranks(others)
+    assert np.delete(pareto.ranks(stretched), i).tolist() == expected.tolist()
+    assert pareto.ranks(stretched)[i] == (expected.max() + 1 if len(others) else 0)
+
+
+@pytest.mark.parametrize("columns", [2, 3, 4])
+def test_five_thousand_rows_are_ranked_and_ordered_within_a_second(columns):
+    rows = np.random.default_rng(columns).random((5000, columns))
+    began = time.perf_counter()
+    ordered = pareto.order(rows, at_most=1667)
+    assert time.perf_counter() - began < 1.0
+    assert (np.diff(pareto.ranks(rows)[ordered]) >= 0).all()
+
+
+@given(tables(), st.integers(0, 14))
+def test_the_best_few_are_the_beginning_of_the_order(rows, count):
+    rows[rows == 4] = np.nan
+    assert pareto.order(rows, count).tolist() == pareto.order(rows)[:count].tolist()
+    front = rows[pareto.is_front(rows)]
+    assert pareto.epsilon_net(front, count).tolist() == pareto.epsilon_net(front)[:count].tolist()
+
+
 @given(tables(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(rows, shuffler):
     permutation = list(range(len(rows)))
@@ -125,6 +164,32 @@ def test_hypervolume_without_rows_is_zero():
 @pytest.mark.parametrize("row", [[5.0, 0.0], [4.0, 0.0], [np.nan, 0.0], [-np.inf, 0.0]])
 def test_a_row_that_is_not_better_than_the_reference_adds_nothing(row):
     assert pareto.hypervolume([[1.0, 1.0], row], [4.0, 4.0]) == pytest.approx(9.0)
+
+
+@given(tables(columns=(2, 4), high=20), st.data())
+@settings(max_examples=100)
+def test_hypervolume_equals_those_of_moocore_and_pymoo(rows, data):
+    import moocore
+    from pymoo.indicators.hv import HV
+
+    # ties and equal rows are common, and the reference lies among the rows, beyond some of them
+    reference = data.draw(hnp.arrays(float, rows.shape[1], elements=st.integers(0, 7).map(float)))
+    ours = pareto.hypervolume(rows, reference)
+    assert ours == pytest.approx(moocore.hypervolume(rows, ref=reference))
+    assert ours == pytest.approx(HV(ref_point=reference)(rows))
+
+
+@pytest.mark.parametrize("columns", [2, 3, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_hypervolume_of_random_rows_equals_those_of_moocore_and_pymoo(columns, seed):
+    import moocore
+    from pymoo.indicators.hv import HV
+
+    rng = np.random.default_rng(seed)
+    rows, reference = rng.normal(size=(40, columns)), rng.normal(0.5, 0.3, size=columns)
+    ours = pareto.hypervolume(rows, reference)
+    assert ours == pytest.approx(moocore.hypervolume(rows, ref=reference), rel=1e-9)
+    assert ours == pytest.approx(HV(ref_point=reference)(rows), rel=1e-9)
 
 
 @given(tables(columns=(1, 3)))

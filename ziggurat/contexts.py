@@ -14,9 +14,11 @@ from functools import cached_property
 import numpy as np
 
 from ziggurat.budget import cost_usd, limit_usd
-from ziggurat.domain import Candidate, Fidelity, JobKind, Trial
+from ziggurat.domain import Candidate, Fidelity, Trial
 from ziggurat.history import History
 from ziggurat.protocols import Context, Forecast
+from ziggurat.segments import units
+from ziggurat.spaces import TableSpace
 from ziggurat.spec import Spec
 
 UNKNOWN_RATE_S = 1.0
@@ -26,38 +28,30 @@ MEASURING_S = 0.5
 """Least seconds for measuring a model on one device, or on the test part."""
 
 
-def units(ladder: Sequence[Fidelity], from_rung: int, to_rung: int) -> float:
-    """Epochs on the whole training part that a segment stands for."""
-    done = ladder[from_rung].epochs if from_rung >= 0 else 0
-    return (ladder[to_rung].epochs - done) * ladder[to_rung].data_fraction
-
-
 class Rates:
     """Measured seconds per unit, from a history."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, *, resumable: bool = True) -> None:
         """Look at the finished trainings of a history."""
         self._history = history
+        self._resumable = resumable
 
-    @cached_property
-    def _by_candidate(self) -> Mapping[str, float]:
-        found: dict[str, float] = {}
-        for segment in self._history.successes(JobKind.TRAIN):
-            job, end = segment.job, segment.end
-            if job.candidate is None or end is None:
-                continue
-            work = units(job.ladder, job.from_rung, job.to_rung)
-            found[job.candidate.key] = end.seconds / max(work, 1e-9)
-        return found
+    def _pace(self, candidate: str) -> float | None:
+        found = self._history.paces.get(candidate)
+        if found is None:
+            return None
+        seconds, resumed, whole = found
+        return seconds / max(resumed if self._resumable else whole, 1e-9)
 
     def rate(self, candidate: Candidate) -> float:
         """Seconds for one unit of a candidate."""
-        own = self._by_candidate.get(candidate.key)
-        return own if own is not None else self.typical()
+        own = self._pace(candidate.key)
+        return own if own is not None else self.typical
 
+    @cached_property
     def typical(self) -> float:
         """Seconds for one unit of a candidate that nothing is known of."""
-        rates = list(self._by_candidate.values())
+        rates = [pace for key in self._history.paces if (pace := self._pace(key)) is not None]
         if rates:
             return float(np.quantile(rates, QUARTILE))
         done = self._history.stages.get("preflight")
@@ -69,10 +63,11 @@ def forecaster(
     spec: Spec, history: History, ladder: Sequence[Fidelity]
 ) -> Callable[[Candidate, int, int], Forecast]:
     """The forecast of a context."""
-    rates = Rates(history)
+    resumable = spec.resumable
+    rates = Rates(history, resumable=resumable)
 
     def forecast(candidate: Candidate, from_rung: int, to_rung: int) -> Forecast:
-        seconds = rates.rate(candidate) * units(ladder, from_rung, to_rung)
+        seconds = rates.rate(candidate) * units(ladder, from_rung, to_rung, resumable=resumable)
         return Forecast(seconds, cost_usd(seconds, spec.launcher.usd_per_hour))
 
     return forecast
@@ -83,7 +78,7 @@ def reserve_usd(spec: Spec, history: History) -> float:
     if not spec.retrain.enabled:
         return 0.0
     models = spec.retrain.k * spec.retrain.seeds
-    rate = Rates(history).typical()
+    rate = Rates(history).typical
     seconds = models * spec.retrain.epochs * rate * 1.2
     seconds += models * (1 + len(spec.devices)) * max(MEASURING_S, rate) + spec.budget.stop_margin_s
     wanted = cost_usd(seconds, spec.launcher.usd_per_hour)
@@ -131,6 +126,7 @@ def make_context(
 ) -> Context:
     """The context of a decision of the search, or of a stage with the search's ladder."""
     ladder = spec.ladder()
+    table = spec.space.table if isinstance(spec.space, TableSpace) else None
     return Context(
         choices=spec.space.choices(),
         objectives=spec.goals(),
@@ -142,6 +138,9 @@ def make_context(
         rng=rng_for(spec, stage, len(history.of_stage(stage))),
         trials=spec.search.trials,
         chance=chance(history),
+        hyperparameters=frozenset(spec.space.hyperparameters),
+        listing=table.candidates if table is not None else None,
+        twins=table.twins if table is not None else {},
     )
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 Value = bool | int | float | str
 """What one choice of a candidate can be."""
@@ -65,7 +66,7 @@ class Candidate:
         """Keep the choices in one order, whatever order they came in."""
         object.__setattr__(self, "choices", dict(sorted(self.choices.items())))
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Content hash, 12 hexadecimal digits."""
         text = json.dumps(dict(self.choices), sort_keys=True, separators=(",", ":"))
@@ -246,6 +247,22 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class Promotion:
+    """A paused trial, by its number, that a joint strategy wants trained to its next rung, and why."""
+
+    trial: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Retirement:
+    """A paused trial, by its number, that a joint strategy ends, and why."""
+
+    trial: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Trial:
     """One training of one candidate, as far as the history knows it.
 
@@ -259,9 +276,10 @@ class Trial:
         recipe: Which trainer settings apply.
         status: Where it stands.
         parent: Whose checkpoint it started from.
-        rung: Highest rung reached; -1 before the first.
+        lineage: What is trained towards each rung, where that differs from rung to rung; else empty.
+        rung: Highest rung reached, the parent's if it has not reached one itself; -1 before the first.
         static: Measurements that need no training, by metric.
-        results: For each rung reached, measurements by metric.
+        results: For each rung it has reached itself, measurements by metric; nothing of a parent's.
         checkpoint: Path of its latest checkpoint, relative to the run directory.
         attempt: Attempts of the present segment that have failed.
         job: Key of the job that is planned or running for it.
@@ -280,6 +298,7 @@ class Trial:
     recipe: Recipe = Recipe.SEARCH
     status: TrialStatus = TrialStatus.WAITING
     parent: Parent | None = None
+    lineage: tuple[Candidate, ...] = ()
     rung: int = -1
     static: Mapping[str, Measurement] = field(default_factory=dict)
     results: Mapping[int, Mapping[str, Measurement]] = field(default_factory=dict)

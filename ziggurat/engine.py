@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ziggurat import plan
@@ -26,9 +26,9 @@ from ziggurat.events import (
     TrialProposed,
     body_from_plain,
 )
-from ziggurat.launchers.pool import Pool
+from ziggurat.inprocess import performer
 from ziggurat.plan import Rules, Step
-from ziggurat.protocols import Progress
+from ziggurat.protocols import Launcher, Progress
 from ziggurat.runs import Interrupted, Run
 from ziggurat.searchers import RandomSearch
 from ziggurat.spec import MEASURED
@@ -45,8 +45,8 @@ Tick = Callable[[float], Sequence[Body]]
 class Idle:
     """How long workers had nothing to do, in worker seconds, while a stage was running."""
 
+    since: float
     waited_s: float = 0.0
-    since: float = field(default_factory=time.monotonic)
 
 
 class Engine:
@@ -56,10 +56,12 @@ class Engine:
         """Start the launcher; workers warm up while the caller goes on."""
         self.run = run
         self.ticks = list(ticks)
-        self.pool: Pool = run.spec.launcher.launch(run.folder, run.spec.search.workers)
-        self.exhausted = False
-        self.idle = Idle()
-        self._services: dict[str, Job] = {}
+        perform = performer(run.folder, run.history)
+        self.pool: Launcher = run.spec.launcher.launch(run.folder, run.spec.search.workers, perform)
+        run.clock = self.pool.clock.utc
+        self.idle = Idle(self.pool.clock.monotonic())
+        self._dry: int | None = None
+        self._services: dict[str, tuple[Job, int]] = {}
         self._asked = self._mute = 0
         self._ticked = 0.0
         self._settle_leftovers()
@@ -100,7 +102,7 @@ class Engine:
 
     def _closed(self, stage: str) -> str:
         hours = self.run.spec.budget.limit_hours
-        if hours is not None and time.time() - self.run.history.started_utc > hours * 3600:
+        if hours is not None and self.run.clock() - self.run.history.started_utc > hours * 3600:
             return f"the run has taken longer than budget.limit_hours = {hours:g}"
         stop = self.run.history.decision("budget")
         if (
@@ -121,7 +123,7 @@ class Engine:
         Raises:
             Interrupted: Somebody asked the run to stop; running jobs were asked to checkpoint first.
         """
-        self.idle, self.exhausted = Idle(), False
+        self.idle, self._dry = Idle(self.pool.clock.monotonic()), None
         try:
             while True:
                 self.run.check_stop()
@@ -139,7 +141,7 @@ class Engine:
             raise
 
     def _count_idle(self) -> None:
-        now = time.monotonic()
+        now = self.pool.clock.monotonic()
         self.idle.waited_s += self.pool.free(JobKind.TRAIN) * (now - self.idle.since)
         self.idle.since = now
 
@@ -162,13 +164,19 @@ class Engine:
         self._asked += 1
         key = f"service-propose-{self.run.history.length}-{self._asked}-{self.run.mark[-8:]}"
         job = Job(key, JobKind.PROPOSE, stage, count=count, attempt=self._mute)
-        self._services[key] = job
+        self._services[key] = (job, self.run.history.ends)
         self.pool.start(job)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the searcher had no candidate left, or a joint strategy no segment and nothing is new."""
+        joint = self.run.spec.search.strategy is not None
+        return self._dry is not None and (not joint or self._dry == self.run.history.ends)
 
     @property
     def asking(self) -> bool:
         """Whether a request for proposals is under way."""
-        return any(j.kind is JobKind.PROPOSE for j in self._services.values())
+        return any(job.kind is JobKind.PROPOSE for job, _ in self._services.values())
 
     def _collect(self) -> None:
         for key, segment in list(self.run.history.open_segments.items()):
@@ -176,11 +184,11 @@ class Engine:
             self._record_rows(segment.job, progress)
             if progress.done:
                 self._record_end(segment.job, progress)
-        for key, job in list(self._services.items()):
+        for key, (_, ends) in list(self._services.items()):
             progress = self.pool.poll(key)
             if progress.done:
                 del self._services[key]
-                self._take_proposals(job, progress)
+                self._take_proposals(progress, ends)
 
     def _record_rows(self, job: Job, progress: Progress) -> None:
         self.run.record(Measured(job.key, job.trial, job.attempt, step, ms) for step, ms in progress.rows)
@@ -221,7 +229,8 @@ class Engine:
             hour += next((d.usd_per_hour for d in self.run.spec.devices if d.name == job.device), 0.0)
         return cost_usd(seconds, hour)
 
-    def _take_proposals(self, job: Job, progress: Progress) -> None:
+    def _take_proposals(self, progress: Progress, ends: int) -> None:
+        """Journal proposals that were asked for when so many segments had ended."""
         if progress.failure is not None:
             if progress.failure.kind is FailureKind.USER_ERROR:
                 raise ZigguratError(f"search.searcher: proposing failed ({progress.failure.text})")
@@ -234,8 +243,8 @@ class Engine:
             return
         self._mute = 0
         bodies = [body_from_plain(p) for p in progress.payload]
-        self.exhausted = not bodies
-        if self.exhausted:
+        self._dry = None if bodies else ends
+        if not bodies and self.run.spec.search.strategy is None:
             text = "the searcher has no further candidate within the limits"
             bodies = [Decided("exhausted", "stop", seen=self.run.history.length, reason=text)]
         self.run.record(b for b in bodies if isinstance(b, (TrialProposed, Decided)))
@@ -254,11 +263,11 @@ class Engine:
                 seen = self.run.history.length
                 self.run.record([Decided("budget", "stop", seen=seen, reason=reason, facts=facts)])
             self.pool.cancel(key, margin)
-        now = time.monotonic()
+        now = self.pool.clock.monotonic()
         if now - self._ticked >= TICK_S:
             self._ticked = now
             for tick in self.ticks:
-                self.run.record(tick(time.time()))
+                self.run.record(tick(self.run.clock()))
 
     def call(self, job: Job, timeout_s: float = 600.0) -> Any:  # noqa: ANN401 - plain JSON
         """Have the service do a job that is no segment, and return its payload.
@@ -315,8 +324,9 @@ def search_planner(run: Run, stage: str = "search") -> Planner:
         return plan.next_jobs(
             replace(context, trials=settings.baseline) if random else context,
             free,
-            searcher=RandomSearch() if random else settings.searcher,
-            stopper=Never() if random else settings.stopper,
+            searcher=RandomSearch() if random else settings.proposer,
+            stopper=Never() if random else settings.decider,
+            joint=settings.strategy is not None and not random,
             rules=engine.context_rules(stage, reserve=True),
             service_free=engine.pool.free(JobKind.PROPOSE) > 0,
             asking=engine.asking,

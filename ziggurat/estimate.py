@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ziggurat.budget import cost_usd
-from ziggurat.contexts import Rates, units
+from ziggurat.contexts import Rates
 from ziggurat.history import History
+from ziggurat.segments import units
 from ziggurat.spec import Spec
+from ziggurat.strategies import Pbt
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,12 @@ class StageForecast:
 
 def survivors(spec: Spec) -> list[float]:
     """Expected number of trials that train towards each rung."""
-    stopper = spec.search.stopper
+    stopper = spec.search.decider
+    if isinstance(stopper, Pbt):
+        return [float(stopper.population)] * len(spec.fidelities)
+    reach = getattr(stopper, "reach", None)
+    if reach is not None:
+        return [max(1.0, spec.search.trials * share) for share in reach(len(spec.fidelities) - 1)]
     factor = float(getattr(stopper, "reduction_factor", 1.0))
     grace = int(getattr(stopper, "grace", 0))
     counts: list[float] = []
@@ -45,7 +52,7 @@ def survivors(spec: Spec) -> list[float]:
 
 def estimate(spec: Spec, history: History) -> list[StageForecast]:
     """Forecast of all stages that cost money, at the rates known so far."""
-    rate = Rates(history).typical()
+    rate = Rates(history).typical
     ladder = spec.ladder()
     rows: list[tuple[str, float, float]] = []
     if spec.validation.enabled:
@@ -72,4 +79,4 @@ def naive_usd(spec: Spec, history: History) -> float:
     """What training every trial to the top rung would cost."""
     ladder = spec.ladder()
     work = spec.search.trials * sum(units(ladder, r - 1, r) for r in range(len(ladder)))
-    return cost_usd(work * Rates(history).typical(), spec.launcher.usd_per_hour)
+    return cost_usd(work * Rates(history).typical, spec.launcher.usd_per_hour)

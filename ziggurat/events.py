@@ -65,6 +65,7 @@ class TrialProposed:
     recipe: Recipe = Recipe.SEARCH
     static: tuple[Measurement, ...] = ()
     parent: Parent | None = None
+    lineage: tuple[Candidate, ...] = ()
     origin: str = ""
     seen: int = 0
     type: Literal["trial_proposed"] = "trial_proposed"

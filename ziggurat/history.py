@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import math
+import bisect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,7 +15,7 @@ from ziggurat.domain import (
     Job,
     JobKind,
     Measurement,
-    Objective,
+    Parent,
     RunStatus,
     Trial,
     TrialStatus,
@@ -36,20 +36,9 @@ from ziggurat.events import (
     TrialEnded,
     TrialProposed,
 )
+from ziggurat.segments import Segment, units
 
-
-@dataclass(frozen=True)
-class Segment:
-    """A job with its forecast and its end, if it has one."""
-
-    job: Job
-    planned_utc: float
-    forecast_s: float
-    forecast_usd: float
-    started_utc: float | None = None
-    handle: str | None = None
-    finished_utc: float | None = None
-    end: SegmentFinished | None = None
+__all__ = ["History", "Segment", "fold"]
 
 
 @dataclass
@@ -69,6 +58,11 @@ class History:
         open_segments: Segments that are planned or running.
         downtimes: From when to when no controller drove the run.
         tries: How often each segment has been planned, by job key without its last part.
+        numbers: Numbers of the trials of each stage, in the order of their index.
+        standing: Numbers of the trials of each stage by status.
+        ends: How many segments have ended.
+        paces: By key of the candidate, what its last training took: seconds, and units of work with and
+            without what it had been trained before.
     """
 
     trials: dict[int, Trial] = field(default_factory=dict)
@@ -88,6 +82,10 @@ class History:
     spent_usd: float = 0.0
     tries: dict[str, int] = field(default_factory=dict)
     downtimes: list[tuple[float, float]] = field(default_factory=list)
+    numbers: dict[str, list[int]] = field(default_factory=dict)
+    standing: dict[tuple[str, TrialStatus], set[int]] = field(default_factory=dict)
+    ends: int = 0
+    paces: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     _before: float = 0.0
 
     def apply(self, event: Event) -> None:
@@ -139,7 +137,11 @@ class History:
         self.status = body.status
 
     def _change(self, number: int, **changes: object) -> None:
-        self.trials[number] = replace(self.trials[number], **changes)  # type: ignore[arg-type]
+        before = self.trials[number]
+        after = self.trials[number] = replace(before, **changes)  # type: ignore[arg-type]
+        if after.status is not before.status:
+            self.standing[before.stage, before.status].discard(number)
+            self.standing.setdefault((after.stage, after.status), set()).add(number)
 
     def _propose(self, body: TrialProposed, _: Event) -> None:
         self.trials[body.trial] = Trial(
@@ -151,9 +153,16 @@ class History:
             ladder=body.ladder,
             recipe=body.recipe,
             parent=body.parent,
+            lineage=body.lineage,
+            rung=-1 if body.parent is None else body.parent.rung,
+            checkpoint=None if body.parent is None else self.checkpoint_at(body.parent),
             static={m.metric: m for m in body.static},
             note=body.origin,
         )
+        self.standing.setdefault((body.stage, TrialStatus.WAITING), set()).add(body.trial)
+        # in order as a rule; a proposal that a kill has cut off comes later than those behind it
+        numbers = self.numbers.setdefault(body.stage, [])
+        bisect.insort(numbers, body.trial, key=lambda n: self.trials[n].index)
 
     def _plan(self, body: SegmentPlanned, event: Event) -> None:
         segment = Segment(body.job, event.utc, body.forecast_s, body.forecast_usd)
@@ -173,6 +182,7 @@ class History:
         segment = replace(self.segments[body.job], end=body, finished_utc=event.utc)
         self.segments[body.job] = segment
         self.open_segments.pop(body.job, None)
+        self.ends += 1
         self.spent_usd += body.cost_usd
         trial = self.trials.get(body.trial)
         if trial is None:
@@ -193,7 +203,7 @@ class History:
         """A failed segment puts its trial back to where it stood; the plan decides what follows."""
         training = segment.job.kind is JobKind.TRAIN
         back = TrialStatus.READY if trial.rung >= 0 and training else TrialStatus.WAITING
-        if trial.rung >= 0 and not training:
+        if trial.rung >= trial.top_rung and not training:
             back = TrialStatus.COMPLETED
         self._change(
             trial.number,
@@ -206,6 +216,8 @@ class History:
     def _succeed(self, trial: Trial, job: Job, body: SegmentFinished) -> None:
         found = {m.metric: m for m in body.measurements}
         if job.kind is JobKind.TRAIN:
+            work = [units(job.ladder, job.from_rung, job.to_rung, resumable=r) for r in (True, False)]
+            self.paces[trial.candidate.key] = (body.seconds, work[0], work[1])
             static = {name: m for name, m in found.items() if m.step is None}
             learned = {name: m for name, m in found.items() if m.step is not None}
             at_top = job.to_rung >= trial.top_rung
@@ -250,11 +262,14 @@ class History:
             alerts=dict(self.alerts),
             open_segments=dict(self.open_segments),
             tries=dict(self.tries),
+            paces=dict(self.paces),
+            numbers={stage: list(numbers) for stage, numbers in self.numbers.items()},
+            standing={key: set(numbers) for key, numbers in self.standing.items()},
         )
 
     def of_stage(self, stage: str) -> list[Trial]:
         """Trials of a stage in the order of their index."""
-        return sorted((t for t in self.trials.values() if t.stage == stage), key=lambda t: t.index)
+        return [self.trials[n] for n in self.numbers.get(stage, ())]
 
     def at_rung(self, stage: str, rung: int) -> list[Trial]:
         """Trials of a stage that have a result at a rung, in the order of their index."""
@@ -262,7 +277,8 @@ class History:
 
     def with_status(self, stage: str, *statuses: TrialStatus) -> list[Trial]:
         """Trials of a stage in one of some states, in the order of their index."""
-        return [t for t in self.of_stage(stage) if t.status in statuses]
+        found = [self.trials[n] for s in set(statuses) for n in self.standing.get((stage, s), ())]
+        return sorted(found, key=lambda t: t.index)
 
     def finished(self, stage: str) -> bool:
         """Whether a stage has ended."""
@@ -273,11 +289,15 @@ class History:
         return [
             s
             for s in self.segments.values()
-            if s.end is not None
-            and s.end.failure is None
+            if (s.end is not None and s.end.failure is None)
             and s.job.kind is kind
             and (stage is None or s.job.stage == stage)
         ]
+
+    def checkpoint_at(self, parent: Parent) -> str | None:
+        """The checkpoint that a trial wrote at a rung, if it has come that far."""
+        done = (s for s in self.successes(JobKind.TRAIN) if s.job.trial == parent.trial)
+        return next((s.end.checkpoint for s in done if s.end and s.job.to_rung == parent.rung), None)
 
     def decision(self, kind: str) -> Decided | None:
         """The latest decision of a kind."""
@@ -315,14 +335,3 @@ def fold(events: Iterable[Event]) -> History:
     for event in events:
         history.apply(event)
     return history
-
-
-def eligible(history: History, objectives: tuple[Objective, ...]) -> list[Trial]:
-    """Search trials at their top rung with all objectives known and all limits kept: a front's material."""
-    return [
-        t
-        for t in history.with_status("search", TrialStatus.COMPLETED)
-        if t.rung == t.top_rung
-        and not any(o.breaks_limit(t.value(o.metric)) for o in objectives)
-        and not any(math.isnan(v) for v in t.losses(objectives))
-    ]

@@ -17,18 +17,32 @@ from typing import TYPE_CHECKING, Any
 
 from ziggurat import spec as specs
 from ziggurat.contexts import make_context, seed_for
-from ziggurat.domain import Candidate, Fidelity, Job, JobKind, Measurement, Proposal, Recipe
+from ziggurat.domain import (
+    Candidate,
+    Decision,
+    Failure,
+    Fidelity,
+    Job,
+    JobKind,
+    Measurement,
+    Promotion,
+    Proposal,
+    Recipe,
+    Retirement,
+)
 from ziggurat.errors import SpecError
-from ziggurat.events import Event, TrialProposed, to_plain
+from ziggurat.events import Decided, Event, TrialProposed, to_plain
 from ziggurat.history import History
 from ziggurat.journal import read_events
 from ziggurat.searchers import RandomSearch
+from ziggurat.spaces import TableSpace
+from ziggurat.trainers import TableTrainer
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ziggurat.protocols import Data, Signature
-    from ziggurat.trainers import AnyTrainer
+    from ziggurat.trainers import Lightning
 
 BASELINE = "baseline"
 Row = Callable[[int, Sequence[Measurement]], None]
@@ -38,21 +52,24 @@ Stopped = Callable[[bool], bool]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job that did not fail leaves."""
+    """What a job leaves that was done; `seconds` and `failure` are those of a replayed training."""
 
     measurements: tuple[Measurement, ...] = ()
     checkpoint: str | None = None
     payload: Any = None
+    seconds: float = 0.0
+    failure: Failure | None = None
 
 
 class Desk:
     """A worker's desk: the spec, the data, and caches that can be rebuilt at any time."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        """Sit down at a run directory."""
+    def __init__(self, folder: Path, name: str, history: History | None = None) -> None:
+        """Sit down at a run directory; a history that somebody else keeps up to date is not read again."""
         self.folder = folder
         self.service = name == "service"
-        self.history = History()
+        self.history = history if history is not None else History()
+        self._follows = history is None
         self._offset = 0
         self._static: dict[str, tuple[Measurement, ...]] = {}
         self._blind = (
@@ -113,7 +130,7 @@ class Desk:
 
     def warm_searcher(self) -> None:
         """Import what the searcher will need, while there is nothing else to do."""
-        warm: Callable[[], None] | None = getattr(self.spec.search.searcher, "warm", None)
+        warm: Callable[[], None] | None = getattr(self.spec.search.proposer, "warm", None)
         if warm is not None:
             warm()
 
@@ -125,9 +142,12 @@ class Desk:
             torch.manual_seed(seed)
             return self.spec.space.build(candidate, self.signature)
 
-    def _trainer(self, job: Job) -> AnyTrainer:
+    def _trainer(self, job: Job) -> Lightning:
         full = self.spec.retrain.trainer
-        return full if job.recipe is Recipe.RETRAIN and full is not None else self.spec.search.trainer
+        trainer = full if job.recipe is Recipe.RETRAIN and full is not None else self.spec.search.trainer
+        if isinstance(trainer, TableTrainer):
+            raise SpecError("trainer.kind 'table' trains no model; it is for launcher.kind 'simulated' only")
+        return trainer
 
     def do(self, job: Job, row: Row, stopped: Stopped) -> Outcome:
         """Do a job."""
@@ -149,6 +169,8 @@ class Desk:
 
     def train(self, job: Job, row: Row, stopped: Stopped) -> Outcome:
         """Train from one rung to the next."""
+        if isinstance(self.spec.search.trainer, TableTrainer):
+            return self._replay(self.spec.search.trainer, job)
         from ziggurat.datasets import subset
         from ziggurat.trainers import StopTraining
 
@@ -176,6 +198,13 @@ class Desk:
         checkpoint = str(trained.checkpoint.relative_to(self.folder))
         return Outcome(self._with_static(candidate, trained.measurements), checkpoint, payload)
 
+    def _replay(self, trainer: TableTrainer, job: Job) -> Outcome:
+        if not isinstance(self.spec.space, TableSpace):
+            raise SpecError("search.trainer.kind 'table' replays a table; set space.kind to table")
+        found = trainer.replay(self.spec.space.table, job)
+        measurements = self._with_static(_candidate(job), found.measurements)
+        return Outcome(measurements, seconds=found.seconds, failure=found.failure)
+
     def _with_static(self, candidate: Candidate, found: tuple[Measurement, ...]) -> tuple[Measurement, ...]:
         names = {m.metric for m in found}
         return found + tuple(m for m in self.static(candidate) if m.metric not in names)
@@ -200,10 +229,12 @@ class Desk:
 
     def static(self, candidate: Candidate) -> tuple[Measurement, ...]:
         """Parameters, FLOPs and size of a candidate; nothing if it cannot be built."""
-        from ziggurat.profilers.static import static_metrics
-
         if self._blind:
             return ()
+        if isinstance(self.spec.space, TableSpace):
+            return tuple(Measurement(n, v) for n, v in self.spec.space.static(candidate).items())
+        from ziggurat.profilers.static import static_metrics
+
         # two candidates of one architecture cost the same, however they are trained
         names = [n for n in candidate.choices if n not in self.spec.space.hyperparameters]
         key = Candidate({n: candidate.choices[n] for n in names}).key
@@ -226,25 +257,26 @@ class Desk:
         self._blind = job.attempt > 0
         history = self.history.copy()
         seen = history.length
-        searcher = RandomSearch() if job.stage == BASELINE else self.spec.search.searcher
+        searcher = RandomSearch() if job.stage == BASELINE else self.spec.search.proposer
+        space = self.spec.space
 
         def static(candidates: Sequence[Candidate]) -> list[Mapping[str, float]]:
+            if isinstance(space, TableSpace):
+                return [space.static(c) for c in candidates]
             return [{m.metric: m.value for m in self.static(c)} for c in candidates]
 
-        batch = getattr(searcher, "propose_batch", None)
         found: list[dict[str, Any]] = []
         while len(found) < job.count:
             context = make_context(self.spec, history, job.stage, static=static)
-            wanted = job.count - len(found)
-            proposals: list[Proposal | None] = (
-                list(batch(context, wanted)) if batch else [searcher.propose(context)]
-            )
-            if not proposals or proposals[0] is None:
+            proposals = searcher.propose_batch(context, job.count - len(found))
+            if not proposals:
                 break
             for proposal in proposals:
-                if proposal is None:
-                    break
-                body = self._trial(proposal, history, job.stage, seen)
+                body = (
+                    self._trial(proposal, history, job.stage, seen)
+                    if isinstance(proposal, Proposal)
+                    else _verdict(proposal, history, seen)
+                )
                 history.apply(Event(history.length, history.last_utc, history.run_id, body))
                 found.append(to_plain(body))
         return found
@@ -265,6 +297,8 @@ class Desk:
         )
 
     def _catch_up(self) -> None:
+        if not self._follows:
+            return
         for event, end in read_events(self.folder / "journal.jsonl", self._offset, self.history.length):
             self.history.apply(event)
             self._offset = end
@@ -286,6 +320,12 @@ class Desk:
         )
         logged = log_best_model(model, self.data.validation_x[:2], entry)
         return Outcome(payload=to_plain(logged))
+
+
+def _verdict(about: Promotion | Retirement, history: History, seen: int) -> Decided:
+    verdict = Decision.CONTINUE if isinstance(about, Promotion) else Decision.STOP
+    rung = history.trials[about.trial].rung
+    return Decided("stopper", verdict.value, about.trial, rung, seen, about.reason)
 
 
 def _candidate(job: Job) -> Candidate:

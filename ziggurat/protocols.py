@@ -6,8 +6,9 @@ their packages.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,7 +24,9 @@ from ziggurat.domain import (
     JobKind,
     Measurement,
     Objective,
+    Promotion,
     Proposal,
+    Retirement,
     Trial,
 )
 from ziggurat.events import Event
@@ -71,6 +74,9 @@ class Context:
         rng: Random generator for this one decision.
         trials: Number of trials the stage may propose.
         chance: Value that a model without any skill reaches, by metric.
+        hyperparameters: Choices that do not change the model, so that weights fit whatever they are.
+        listing: All candidates, of a space that lists them and knows their static metrics at once.
+        twins: For a candidate that computes what others do, the one that stands for all of them to a model.
     """
 
     choices: Choices
@@ -83,6 +89,9 @@ class Context:
     rng: np.random.Generator
     trials: int
     chance: Mapping[str, float]
+    hyperparameters: frozenset[str] = frozenset()
+    listing: Sequence[Candidate] | None = None
+    twins: Mapping[Candidate, Candidate] = field(default_factory=dict)
 
     @property
     def top(self) -> int:
@@ -110,6 +119,9 @@ class Searcher(Protocol):
     def propose(self, context: Context) -> Proposal | None:
         """A candidate worth a trial; None if there is none (now, or any more)."""
 
+    def propose_batch(self, context: Context, count: int) -> Sequence[Proposal]:
+        """Up to `count` candidates, at least one if there is one."""
+
 
 class Stopper(Protocol):
     """Decides how far a trial is trained."""
@@ -119,6 +131,22 @@ class Stopper(Protocol):
 
     def promote(self, context: Context) -> Trial | None:
         """The paused trial that earns the next rung now, if one does."""
+
+
+class Strategy(Protocol):
+    """Decides both at once: what is tried next, and how far each trial is trained."""
+
+    def propose_batch(self, context: Context, count: int) -> Sequence[Proposal | Promotion | Retirement]:
+        """Up to `count` segments worth their money now; none if there is none (now, or any more).
+
+        Paused trials may be ended beside them.
+        """
+
+    def decide(self, trial: Trial, context: Context) -> Decision:
+        """What happens to a trial that has just reached `trial.rung`, below the top."""
+
+    def promote(self, context: Context) -> Trial | None:
+        """None: promotions are proposed."""
 
 
 Report = Callable[[Sequence[Measurement]], None]
@@ -195,8 +223,23 @@ class Progress:
     payload: Any = None
 
 
+@dataclass(frozen=True)
+class Clock:
+    """The time by which a launcher's machines work.
+
+    Attributes:
+        utc: Seconds since the epoch.
+        monotonic: Seconds since any moment, never going back.
+    """
+
+    utc: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+
 class Launcher(Protocol):
     """Runs jobs on machines."""
+
+    clock: Clock
 
     def plan(self, job: Job) -> str:
         """The exact request that `start` would make, as text, without making it."""
@@ -212,6 +255,9 @@ class Launcher(Protocol):
 
     def poll(self, key: str) -> Progress:
         """Where a started job stands; does not block."""
+
+    def elapsed(self, key: str) -> float:
+        """Worker seconds of a job so far; 0 if it does not run here."""
 
     def cancel(self, key: str, grace_s: float) -> None:
         """Ask a job to checkpoint and stop, and end it after some seconds; does not block."""

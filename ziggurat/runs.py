@@ -10,7 +10,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Run:
         stop: Set to have the run stop at the next safe moment.
         fresh: Whether it was created now rather than resumed.
         last_seen_utc: When an earlier controller last wrote.
+        clock: Gives the time of events; a launcher that simulates has its own.
     """
 
     def __init__(self, folder: Path, spec: Spec, lock: Lock, journal: Journal, *, fresh: bool) -> None:
@@ -62,8 +63,9 @@ class Run:
         for event in self._past:
             self.history.apply(event)
         self.last_seen_utc = self.history.last_utc
+        self.clock: Callable[[], float] = time.time
         self.mark = processes.mark(folder)
-        self._reaper = processes.Reaper(self.mark)
+        self._reaper = processes.Reaper(self.mark) if spec.launcher.starts_processes else None
 
     @property
     def run_id(self) -> str:
@@ -81,7 +83,7 @@ class Run:
         Raises:
             JournalError: They cannot be written.
         """
-        for event in self.journal.append(list(bodies), time.time()):
+        for event in self.journal.append(list(bodies), self.clock()):
             self.history.apply(event)
             if not self.listeners:
                 self._past.append(event)
@@ -113,7 +115,7 @@ class Run:
         needed; the reaper ends it with the process.
         """
         self.journal.close()
-        if not processes.marked(self.mark):
+        if self._reaper is not None and not processes.marked(self.mark):
             self._reaper.close()
         processes.unmark()
         self._lock.release()
@@ -146,8 +148,9 @@ def create(spec: Spec, raw: Mapping[str, Any], runs_dir: Path) -> Run:
     """Create a run directory and take it.
 
     Raises:
-        SpecError: The directory cannot be created or written.
+        SpecError: The search needs what is not installed, or the directory cannot be created or written.
     """
+    spec.search.check()
     stamp = datetime.datetime.now(tz=datetime.UTC).strftime("%Y%m%d-%H%M%S")
     salt = f"{spec.sha256()}{time.time_ns()}{os.getpid()}{socket.gethostname()}"
     run_id = f"{spec.name}-{stamp}-{hashlib.sha256(salt.encode()).hexdigest()[:8]}"

@@ -14,21 +14,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ziggurat import choices, spec_errors
 from ziggurat.budget import Budget
 from ziggurat.datasets import AnyDataset, Digits
 from ziggurat.domain import Fidelity, Goal, Objective
 from ziggurat.errors import SpecError
-from ziggurat.launchers import AnyLauncher, Local
+from ziggurat.launchers import AnyLauncher, Local, Simulated
 from ziggurat.listeners import Alerts, Tracking
 from ziggurat.profilers import AnyDevice, TorchDevice
 from ziggurat.setting import Setting
-from ziggurat.spaces import AnySpace
+from ziggurat.spaces import AnySpace, TableSpace
 from ziggurat.spec_files import expand, override, parse_yaml, read_text, values_to_hide
 from ziggurat.stage_settings import FidelitySetting, Retrain, Search, Validate
-from ziggurat.trainers import HYPERPARAMETERS
+from ziggurat.strategies import Pbt
+from ziggurat.trainers import HYPERPARAMETERS, TableTrainer
 
 LEARNED = ("val_accuracy", "val_loss", "train_loss")
 """Metrics that only training can tell."""
@@ -51,13 +52,6 @@ class ObjectiveSetting(Setting):
     )
     reference: float = Field(description="Value at which a trial is worth nothing, for the hypervolume.")
     limit: float | None = Field(default=None, description="Hard limit; a trial beyond it is no answer.")
-
-    @field_validator("metric")
-    @classmethod
-    def _known(cls, metric: str) -> str:
-        if metric not in METRICS:
-            raise ValueError(f"unknown metric '{metric}'; {spec_errors.near(metric, METRICS)}")
-        return metric
 
     @model_validator(mode="after")
     def _towards(self) -> Self:
@@ -106,14 +100,38 @@ class Spec(Setting):
 
     @field_validator("objectives")
     @classmethod
-    def _different(cls, objectives: list[ObjectiveSetting]) -> list[ObjectiveSetting]:
+    def _different(cls, objectives: list[ObjectiveSetting], info: ValidationInfo) -> list[ObjectiveSetting]:
         names = [o.metric for o in objectives]
+        space = info.data.get("space")
+        known = (*METRICS, *space.metrics()) if isinstance(space, TableSpace) else METRICS
+        for i, name in enumerate(names):
+            if name not in known:
+                near = spec_errors.near(name, known)
+                raise ValueError(f"objectives[{i}].metric: unknown metric '{name}'; {near}")
         repeated = sorted({n for n in names if names.count(n) > 1})
         if repeated:
             raise ValueError(f"metric '{repeated[0]}' is named twice; name each metric once")
         if not set(names) & set(LEARNED):
             raise ValueError(f"no objective needs training; add one of {', '.join(LEARNED)}")
         return objectives
+
+    @model_validator(mode="after")
+    def _replayed(self) -> Self:
+        parts = {
+            "space": isinstance(self.space, TableSpace),
+            "search.trainer": isinstance(self.search.trainer, TableTrainer),
+            "launcher": isinstance(self.launcher, Simulated),
+        }
+        if any(parts.values()) and not all(parts.values()):
+            raise ValueError(
+                "a search of a table needs space.kind 'table', search.trainer.kind 'table' and launcher.kind "
+                f"'simulated' together; set {' and '.join(k for k, v in parts.items() if not v)} as well"
+            )
+        if all(parts.values()) and (self.validation.enabled or self.retrain.enabled):
+            raise ValueError(
+                "a table has no models to probe or retrain; set validate.enabled and retrain.enabled to false"
+            )
+        return self
 
     @field_validator("fidelities")
     @classmethod
@@ -152,12 +170,32 @@ class Spec(Setting):
                 f"retrain.k is {self.retrain.k}, but search.trials is {trials}; "
                 "lower retrain.k or raise search.trials"
             )
-        size = choices.count(self.space.choices(), at_most=max(trials, 1024))
-        if trials > size:
+        strategy = self.search.strategy
+        # only the beginnings of a population differ; who takes a place may have been there before
+        key, many = "trials", trials
+        if isinstance(strategy, Pbt):
+            key, many = "strategy.population", strategy.population
+        size = choices.count(self.space.choices(), at_most=max(many, 1024))
+        if many > size:
             raise ValueError(
-                f"search.trials is {trials}, but space '{self.space.kind}' has only {size:g} candidates; "
-                f"lower search.trials to at most {size:g} or widen the space"
+                f"search.{key} is {many}, but space '{self.space.kind}' has only {size:g} candidates; "
+                f"lower search.{key} to at most {size:g} or widen the space"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _strategy_fits(self) -> Self:
+        strategy = self.search.strategy
+        if not isinstance(strategy, Pbt):
+            return self
+        reason = strategy.unfit(
+            rungs=len(self.fidelities),
+            trials=self.search.trials,
+            hyperparameters=sum(c.size > 1 for c in self.space.hyperparameters.values()),
+            inherits=self.resumable and self.search.trainer.inherits,
+        )
+        if reason:
+            raise ValueError(f"search.strategy 'pbt' {reason}")
         return self
 
     @model_validator(mode="after")
@@ -169,13 +207,24 @@ class Spec(Setting):
                 f"validate.epochs is {epochs}, but the top rung has {top} epochs; "
                 f"lower validate.epochs to at most {top} or leave it out"
             )
-        grace = getattr(self.search.stopper, "grace", 0)
+        grace = getattr(self.search.decider, "grace", 0)
+        brackets = getattr(self.search.decider, "brackets", 1)
         if grace >= rungs > 1:
             raise ValueError(
                 f"search.stopper.grace is {grace}, but the rungs are 0 to {rungs - 1}, so nothing is ever "
                 f"stopped; lower it to at most {rungs - 1} or use stopper kind never"
             )
+        if brackets > 1 and grace + brackets > rungs:
+            raise ValueError(
+                f"search.stopper.brackets is {brackets} with grace {grace}, but there are {rungs} rungs; "
+                f"lower brackets to at most {max(1, rungs - grace)}"
+            )
         return self
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a training goes on from its last rung rather than starting again."""
+        return not isinstance(self.space, TableSpace) or self.space.table.resumable
 
     def ladder(self) -> tuple[Fidelity, ...]:
         """Fidelities of the search."""

@@ -95,7 +95,9 @@ def _joined(path: str, said: Sequence[str], given: object) -> str:
     if len(said) > 1 and all(s.startswith("must be ") for s in said):
         what = " or ".join(s.removeprefix("must be ").partition(" (given")[0] for s in said)
         said = [f"must be {what} (given: {shown(given)})"]
-    return f"{path}: {'; '.join(said)}" if path else "; ".join(said)
+    words = "; ".join(said)
+    # a message that names a place inside says all of it
+    return f"{path}: {words}" if path and not words.startswith(f"{path}[") else words
 
 
 def _path(raw: Any, plain: object) -> str:  # noqa: ANN401 - pydantic's error dictionary

@@ -10,6 +10,7 @@ from ziggurat.domain import Fidelity
 from ziggurat.searchers import AnySearcher, Sobol
 from ziggurat.setting import Setting
 from ziggurat.stoppers import AnyStopper, Never
+from ziggurat.strategies import AnyStrategy
 from ziggurat.trainers import AnyTrainer, Lightning
 
 
@@ -63,6 +64,9 @@ class Search(Setting):
 
     searcher: AnySearcher = Field(default_factory=Sobol)
     stopper: AnyStopper = Field(default_factory=Never)
+    strategy: AnyStrategy | None = Field(
+        default=None, description="Decides both what is tried and how far, in place of searcher and stopper."
+    )
     trainer: AnyTrainer = Field(default_factory=Lightning)
     trials: int = Field(default=40, ge=1, le=100_000, description="Candidates that become trials.")
     workers: int = Field(default=2, ge=1, le=1024, description="Segments that run at the same time.")
@@ -78,6 +82,38 @@ class Search(Setting):
     baseline: int = Field(
         default=0, ge=0, le=100_000, description="Random candidates trained to the top rung, to compare with."
     )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        usual = {"searcher": Sobol(), "stopper": Never()}
+        given = sorted(name for name, setting in usual.items() if getattr(self, name) != setting)
+        if self.strategy is not None and given:
+            raise ValueError(
+                f"strategy '{self.strategy.kind}' decides what {' and '.join(given)} would; "
+                f"remove {' and '.join(given)}, or strategy"
+            )
+        return self
+
+    def check(self) -> None:
+        """Hold what decides the search against what is installed.
+
+        Raises:
+            SpecError: Something that it needs is missing.
+        """
+        for setting in (self.proposer, self.decider):
+            check = getattr(setting, "check", None)
+            if check is not None:
+                check()
+
+    @property
+    def proposer(self) -> AnySearcher | AnyStrategy:
+        """What proposes."""
+        return self.searcher if self.strategy is None else self.strategy
+
+    @property
+    def decider(self) -> AnyStopper | AnyStrategy:
+        """What decides about a trial that has reached a rung."""
+        return self.stopper if self.strategy is None else self.strategy
 
 
 class Retrain(Setting):

@@ -2,6 +2,7 @@ import pytest
 from pydantic import ValidationError
 from torch import nn
 
+from ziggurat.choices import Between
 from ziggurat.domain import Candidate
 from ziggurat.protocols import Signature
 from ziggurat.spaces import Mlp
@@ -46,6 +47,26 @@ def test_choices_stand_in_the_order_architecture_then_hyperparameters():
     ]
 
 
+def test_choices_of_a_layer_are_made_for_each_layer_that_exists_and_the_others_once():
+    space = Mlp.model_validate({"depth": {"min": 1, "max": 2}, "per_layer": ["dropout", "norm"]})
+    choices = space.choices()
+    assert list(choices)[:7] == ["depth", "width", "dropout_1", "dropout_2", "activation", "norm_1", "norm_2"]
+    assert not choices["dropout_1"].when
+    assert choices["dropout_2"].when == choices["norm_2"].when == {"depth": Between(min=2)}
+
+
+def test_layers_differ_in_what_is_chosen_for_each():
+    space = Mlp.model_validate({"depth": 2, "per_layer": ["dropout", "activation", "norm"]})
+    chosen = {"depth": 2, "width": 16, "dropout_1": 0.0, "dropout_2": 0.3, "activation_1": "tanh"}
+    chosen |= {"activation_2": "silu", "norm_1": "batch", "norm_2": "none"}
+    model = space.build(Candidate(chosen), Signature((64,), 10))
+    first, second = [nn.Linear, nn.BatchNorm1d, nn.Tanh], [nn.Linear, nn.SiLU, nn.Dropout]
+    assert [type(layer) for layer in model] == [nn.Flatten, *first, *second, nn.Linear]
+    assert [layer.bias is not None for layer in model if isinstance(layer, nn.Linear)] == [False, True, True]
+    assert model[6].p == 0.3
+    assert parameters(model) == 64 * 16 + 2 * 16 + 16 * 16 + 16 + 16 * 10 + 10
+
+
 def test_single_depth_needs_no_conditions():
     choices = Mlp.model_validate({"depth": 3, "width": [8, 16]}).choices()
     assert not any(choice.when for choice in choices.values())
@@ -69,6 +90,11 @@ def test_single_depth_needs_no_conditions():
             "hyperparameters.learning_rate can be",
         ),
         ({"widths": [1]}, "Extra inputs"),
+        ({"per_layer": ["depth"]}, "Input should be 'width', 'dropout', 'activation' or 'norm'"),
+        (
+            {"per_layer": ["dropout"], "dropout": {"values": [0.1], "when": {"depth": 2}}},
+            "dropout has the condition",
+        ),
         ({"width": []}, "at least 1 item"),
     ],
 )

@@ -10,6 +10,7 @@ from ziggurat.events import SegmentFinished
 from ziggurat.stoppers import Asha
 
 ONE = (ACCURACY,)
+BOTH = (ACCURACY, PARAMETERS)
 
 
 def told(*accuracies: float, sizes: tuple[float, ...] = (), verdict: str | None = None) -> Story:
@@ -119,17 +120,12 @@ def test_unknown_losses_rank_last():
     assert promoted(PROMOTION, story) == 0
 
 
-@pytest.mark.parametrize("stopper", [STOPPING, PROMOTION])
-@pytest.mark.parametrize("accuracy", [0.05, 0.1, 0.15, 0.2, math.nan])
-def test_a_trial_no_better_than_chance_or_the_reference_is_stopped_whatever_its_rank(stopper, accuracy):
-    both = (ACCURACY, PARAMETERS)
-    assert decide(stopper, told(accuracy, sizes=(1.0,)), 0, both) is Decision.STOP
-    assert decide(stopper, told(0.21, sizes=(1.0,)), 0, both) is not Decision.STOP
-
-
-def test_the_floor_can_be_chance_alone():
-    assert decide(Asha(floor="chance"), told(0.15), 0) is Decision.PAUSE
-    assert decide(Asha(floor="chance"), told(0.10), 0) is Decision.STOP
+@pytest.mark.parametrize("kind", ["stopping", "promotion"])
+@pytest.mark.parametrize("floor", ["chance", "reference"])
+@pytest.mark.parametrize("accuracy", [0.05, 0.1, 0.101, 0.2, 0.201, math.nan])
+def test_a_trial_no_better_than_the_floor_is_stopped_whatever_its_rank(kind, floor, accuracy):
+    stopped = decide(Asha(type=kind, floor=floor), told(accuracy, sizes=(1.0,)), 0, BOTH) is Decision.STOP
+    assert stopped == (not accuracy > {"chance": 0.1, "reference": 0.2}[floor])
 
 
 def test_one_learned_objective_above_its_floor_is_enough():
@@ -212,3 +208,128 @@ def test_a_minimised_objective_is_ranked_the_other_way():
         story.finish(story.propose(Candidate({"width": i})), val_loss=value)
         story.verdict(i, "pause")
     assert promoted(PROMOTION, story, loss) == 1
+
+
+# the front of accuracy and size is 0, 1 and 2; 3 is dominated by 1 and 2
+FRONT = ((0.9, 0.85, 0.5, 0.48), (900.0, 500.0, 100.0, 600.0))
+
+
+@pytest.mark.parametrize(
+    ("keep", "going_on"),
+    [("share", [True, True, True, False]), ("front", [True] * 3 + [False]), ("either", [True] * 3 + [False])],
+)
+def test_the_share_of_a_small_rung_ends_the_front_unless_it_is_kept(keep, going_on):
+    # at reduction factor 2 two of four go on by share: 1 has the smallest sum, 2 is farthest from it
+    stopper, story = Asha(type="stopping", keep=keep, reduction_factor=2), told(*FRONT[0], sizes=FRONT[1])
+    found = [decide(stopper, story, n, BOTH) is Decision.CONTINUE for n in range(4)]
+    assert found[1:] == going_on[1:]
+    assert found[0] == (keep != "share")
+
+
+def test_the_front_alone_ends_who_is_dominated_though_it_is_in_the_best_share():
+    story = told(0.9, 0.85, sizes=(500.0, 600.0))
+    settings = [Asha(type="stopping", keep=keep, reduction_factor=2) for keep in ("front", "either")]
+    assert [decide(s, story, 1, BOTH) for s in settings] == [Decision.STOP, Decision.STOP]
+    story = told(0.9, 0.85, 0.5, sizes=(500.0, 600.0, 700.0))
+    assert [decide(s, story, 1, BOTH) for s in settings] == [Decision.STOP, Decision.CONTINUE]
+
+
+def test_of_equal_trials_only_the_first_is_the_front():
+    story = told(0.5, 0.5, 0.5, sizes=(9.0, 9.0, 9.0))
+    stopper = Asha(type="stopping", keep="front")
+    verdicts = [decide(stopper, story, n, BOTH) for n in range(3)]
+    assert verdicts == [Decision.CONTINUE, Decision.STOP, Decision.STOP]
+
+
+def test_a_worthless_or_unknown_trial_neither_dominates_nor_is_the_front():
+    story = told(0.05, 0.5, math.nan, sizes=(1.0, 500.0, 2.0))
+    stopper = Asha(type="stopping", keep="front")
+    verdicts = [decide(stopper, story, n, BOTH) for n in range(3)]
+    assert verdicts == [Decision.STOP, Decision.CONTINUE, Decision.STOP]
+
+
+@pytest.mark.parametrize("keep", ["front", "either"])
+def test_the_front_is_promoted_once_a_rung_has_as_many_trials_as_the_reduction_factor(keep):
+    stopper = Asha(keep=keep)
+    assert promoted(stopper, told(0.9, 0.5, sizes=(900.0, 100.0), verdict="pause"), BOTH) is None
+    story = told(0.9, 0.85, 0.5, sizes=(900.0, 500.0, 100.0), verdict="pause")
+    order = []
+    while (number := promoted(stopper, story, BOTH)) is not None:
+        order.append(number)
+        story.start(number)
+    assert sorted(order) == [0, 1, 2]
+    assert order[0] == 1
+
+
+def test_a_share_leaves_the_rest_of_the_front_paused():
+    story = told(0.9, 0.85, 0.5, sizes=(900.0, 500.0, 100.0), verdict="pause")
+    story.start(promoted(Asha(keep="share"), story, BOTH))
+    assert promoted(Asha(keep="share"), story, BOTH) is None
+
+
+def test_shares_of_brackets_follow_successive_halving():
+    # three, two and one decisions below the top at factor 2: 8 / 4, 4 / 3, 2 / 2
+    assert Asha(brackets=3, reduction_factor=2).shares(3) == pytest.approx([6 / 13, 4 / 13, 3 / 13])
+    assert Asha(brackets=2, grace=1, reduction_factor=2).shares(3) == pytest.approx([4 / 7, 3 / 7])
+
+
+def test_every_beginning_of_the_trials_is_divided_among_the_brackets_by_their_shares():
+    stopper, story = Asha(brackets=3), Story()
+    for i in range(200):
+        story.propose(Candidate({"width": i}))
+    context = story.context()
+    brackets = [stopper.bracket(story.trial(n), context) for n in range(200)]
+    assert brackets[0] == 0
+    for count in (10, 50, 200):
+        for b, share in enumerate(stopper.shares(context.top)):
+            assert abs(brackets[:count].count(b) - share * count) <= 2
+
+
+def bracketed(stopper: Asha, *accuracies: float) -> tuple[Story, list[int]]:
+    """A story with these results at the lowest rung, and the bracket of every trial."""
+    story = told(*accuracies)
+    return story, [stopper.bracket(story.trial(n), story.context()) for n in range(len(accuracies))]
+
+
+def test_a_bracket_decides_at_its_own_first_rung():
+    stopper = Asha(brackets=3)
+    story, brackets = bracketed(stopper, *[0.5 + 0.01 * i for i in range(12)])
+    assert set(brackets) == {0, 1, 2}
+    verdicts = [decide(stopper, story, n) for n in range(12)]
+    assert verdicts == [Decision.CONTINUE if b else Decision.PAUSE for b in brackets]
+
+
+def test_trials_are_compared_within_their_bracket_only():
+    stopper = Asha(type="stopping", brackets=2)
+    story, brackets = bracketed(stopper, *[0.9 - 0.01 * i for i in range(12)])
+    late = [n for n in range(12) if brackets[n] == 1]
+    for number in range(12):
+        story.verdict(number, "continue")
+        story.finish(number, val_accuracy=0.9 - 0.01 * number - 0.3 * brackets[number])
+    best = late[: math.ceil(len(late) / 3)]
+    assert [n for n in late if decide(stopper, story, n) is Decision.CONTINUE] == best
+    # together with the other bracket, which is better, fewer of these would go on
+    together = Asha(type="stopping")
+    assert [n for n in late if decide(together, story, n) is Decision.CONTINUE] != best
+
+
+def test_promotion_takes_the_best_of_each_bracket():
+    stopper = Asha(brackets=2)
+    story, brackets = bracketed(stopper, *[0.9 - 0.01 * i for i in range(20)])
+    for number, bracket in enumerate(brackets):
+        if bracket == 1:
+            story.verdict(number, "continue")
+            story.finish(number, val_accuracy=story.trial(number).value("val_accuracy"))
+        story.verdict(number, "pause")
+    taken = set()
+    while (number := promoted(stopper, story)) is not None:
+        story.start(number)
+        taken.add(number)
+    for b in (0, 1):
+        group = [n for n in range(20) if brackets[n] == b]
+        assert {n for n in taken if brackets[n] == b} == set(group[: len(group) // 3])
+
+
+def test_reach_counts_the_decisions_on_the_way():
+    assert Asha(reduction_factor=4).reach(2) == [1.0, 0.25, 0.0625]
+    assert Asha(reduction_factor=4, grace=1).reach(2) == [1.0, 1.0, 0.25]

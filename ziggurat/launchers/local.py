@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,7 +11,9 @@ from pydantic import Field
 from ziggurat.setting import Setting
 
 if TYPE_CHECKING:
+    from ziggurat.domain import Job
     from ziggurat.launchers.pool import Pool
+    from ziggurat.protocols import Progress
 
 
 class Local(Setting):
@@ -35,8 +38,14 @@ class Local(Setting):
     )
     start_timeout_s: float = Field(default=180, ge=10, description="Seconds a worker has to become ready.")
 
-    def launch(self, folder: Path, workers: int) -> Pool:
-        """Start a pool for a run directory."""
+    @property
+    def starts_processes(self) -> bool:
+        """Whether anything could outlive its controller."""
+        return True
+
+    def launch(self, folder: Path, workers: int, perform: Callable[[Job], Progress] | None = None) -> Pool:
+        """Start a pool for a run directory; nothing is done in this process, so `perform` is not called."""
+        del perform
         from ziggurat.launchers.pool import Pool
 
         return Pool(self, folder, workers)

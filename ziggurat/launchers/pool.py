@@ -22,7 +22,7 @@ from ziggurat.errors import ZigguratError
 from ziggurat.events import job_to_json, measurements_from_plain, to_plain
 from ziggurat.launchers.local import Local
 from ziggurat.launchers.process import WorkerProcess, kernel_kills
-from ziggurat.protocols import Progress
+from ziggurat.protocols import Clock, Progress
 
 TRAINING = frozenset({JobKind.TRAIN, JobKind.EVALUATE})
 SERVICE = "service"
@@ -44,6 +44,7 @@ class Pool:
         """Start the workers; they become ready while the caller goes on."""
         self.settings = settings
         self.folder = folder
+        self.clock = Clock()
         self._selector = selectors.DefaultSelector()
         self._closed = False
         self._checked = 0.0

@@ -9,9 +9,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ziggurat.answers import eligible
 from ziggurat.domain import Measurement, Objective, RunStatus, Trial, TrialStatus
 from ziggurat.events import Decided, Event, Measured, SegmentFinished, TrialEnded, TrialProposed
-from ziggurat.history import History, eligible
+from ziggurat.history import History
 from ziggurat.listeners.mlflow_client import CANDIDATE, KIND, PARENT, RUN_ID, STAGE, TRIAL
 
 if TYPE_CHECKING:

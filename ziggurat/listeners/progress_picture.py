@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from ziggurat.answers import eligible, is_answer
 from ziggurat.domain import JobKind, TrialStatus
 from ziggurat.events import SegmentFinished, SegmentPlanned
-from ziggurat.history import History, eligible
+from ziggurat.history import History
 from ziggurat.listeners import progress_words as words
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Picture:
         if any(t.number == trial.number for t in self.front):
             # a new measurement may have made it worse than one it had beaten
             self._fill(history)
-        elif eligible(History(trials={trial.number: trial}), self.outline.objectives):
+        elif is_answer(trial, self.outline.objectives):
             self._insert(trial)
 
     def _insert(self, trial: Trial) -> None:

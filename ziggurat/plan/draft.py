@@ -105,7 +105,7 @@ def train_job(history: History, trial: Trial, to_rung: int) -> Job:
         kind=JobKind.TRAIN,
         stage=trial.stage,
         trial=trial.number,
-        candidate=trial.candidate,
+        candidate=trial.lineage[to_rung] if trial.lineage else trial.candidate,
         ladder=trial.ladder,
         from_rung=trial.rung,
         to_rung=to_rung,

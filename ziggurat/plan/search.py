@@ -8,7 +8,7 @@ from dataclasses import replace
 from ziggurat.domain import JobKind, Trial, TrialStatus
 from ziggurat.events import Decided, TrialEnded
 from ziggurat.plan.draft import Draft, Rules, Step, end_failed, other_job, train_job
-from ziggurat.protocols import Context, Forecast, Searcher, Stopper
+from ziggurat.protocols import Context, Forecast, Searcher, Stopper, Strategy
 
 FAILURES_COUNT_FROM = 10
 REJECTIONS_PER_TRIAL = 20
@@ -18,12 +18,13 @@ def next_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
     context: Context,
     free_slots: int,
     *,
-    searcher: Searcher,
-    stopper: Stopper,
+    searcher: Searcher | Strategy,
+    stopper: Stopper | Strategy,
     rules: Rules,
     service_free: bool = True,
     asking: bool = False,
     exhausted: bool = False,
+    joint: bool = False,
 ) -> Step:
     """What the search does next.
 
@@ -35,7 +36,8 @@ def next_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
         rules: Limits.
         service_free: A profile job or a request for proposals can be started.
         asking: A request for proposals is under way.
-        exhausted: The searcher has no further candidate.
+        exhausted: The searcher has no further candidate; a joint strategy has nothing to start or promote.
+        joint: The searcher is a strategy that promotes trials as well, so it is asked until it is exhausted.
     """
     draft = Draft(context.history.copy(), rules)
     end_failed(draft, context.stage)
@@ -51,7 +53,7 @@ def next_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
     if exhausted:
         context = replace(context, trials=len(trials))
     _fill(draft, context, stopper, free_slots)
-    missing = 0 if exhausted else context.trials - len(counted)
+    missing = 0 if exhausted else max(free_slots, 1) if joint else context.trials - len(counted)
     profiling = service_free and _profile_next(draft, context.stage)
     want = 0
     if service_free and not profiling and not asking and not draft.blocked:
@@ -74,9 +76,10 @@ def _profile_next(draft: Draft, stage: str) -> bool:
     return True
 
 
-def _wanted(draft: Draft, stage: str, searcher: Searcher, missing: int, idle: int) -> int:
+def _wanted(draft: Draft, stage: str, searcher: Searcher | Strategy, missing: int, idle: int) -> int:
     """How many proposals to ask for: none while enough trials wait for the idle workers and those ahead."""
-    waiting = len(draft.history.with_status(stage, TrialStatus.WAITING))
+    # after the free workers have been given their trials, those still ready go before any new one
+    waiting = len(draft.history.with_status(stage, TrialStatus.WAITING, TrialStatus.READY))
     lacking = int(getattr(searcher, "ahead", 0)) + idle - waiting
     return max(0, min(missing, max(int(getattr(searcher, "batch", 1)), lacking))) if lacking > 0 else 0
 
@@ -95,7 +98,7 @@ def _reject(draft: Draft, context: Context) -> None:
                 break
 
 
-def _decide(draft: Draft, context: Context, stopper: Stopper) -> None:
+def _decide(draft: Draft, context: Context, stopper: Stopper | Strategy) -> None:
     for trial in draft.history.with_status(context.stage, TrialStatus.UNDECIDED):
         verdict = stopper.decide(trial, replace(context, history=draft.history))
         draft.note(
@@ -117,7 +120,7 @@ def _failed_step(draft: Draft, failed: Sequence[Trial]) -> Step:
     return Step(tuple(draft.bodies), (), 0, reason, failed=True, done=not draft.history.open_segments)
 
 
-def _fill(draft: Draft, context: Context, stopper: Stopper, free_slots: int) -> None:
+def _fill(draft: Draft, context: Context, stopper: Stopper | Strategy, free_slots: int) -> None:
     """Give free workers to trials: first those that go on, then promotions, then new ones."""
     while len(draft.jobs) < free_slots and not draft.blocked:
         here = replace(context, history=draft.history)
@@ -129,7 +132,7 @@ def _fill(draft: Draft, context: Context, stopper: Stopper, free_slots: int) -> 
         draft.start(train_job(draft.history, trial, to_rung), forecast)
 
 
-def _next_trial(context: Context, stopper: Stopper, rules: Rules) -> Trial | None:
+def _next_trial(context: Context, stopper: Stopper | Strategy, rules: Rules) -> Trial | None:
     ready = context.history.with_status(context.stage, TrialStatus.READY)
     if ready:
         return ready[0]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ziggurat.answers import eligible
 from ziggurat.domain import Candidate, JobKind, Measurement, Objective, RunStatus, Trial, TrialStatus
-from ziggurat.history import History, eligible
+from ziggurat.history import History
 from ziggurat.pareto import hypervolume, is_front, knee
 from ziggurat.report.results import Counts, FrontRow, RetrainedRow, Statistic, Summary
 

@@ -6,6 +6,7 @@ from, and `ax_client` talks to Ax; it is imported when it is needed, since impor
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from pydantic import Field
 
 from ziggurat import choices as space
 from ziggurat.domain import Candidate, Proposal
+from ziggurat.errors import SpecError
 from ziggurat.protocols import Context, FloatArray
 from ziggurat.searchers import evidence, fresh, sobol
 from ziggurat.setting import Setting
@@ -22,6 +24,8 @@ from ziggurat.setting import Setting
 LOG = logging.getLogger(__name__)
 MUTATIONS = 50
 """Neighbours tried in place of a point that is known or beyond a limit."""
+EXTRA = ("jax", "numpyro")
+"""Packages of the extra that only the fully Bayesian model needs."""
 
 
 class AxSearcher(Setting):
@@ -35,10 +39,21 @@ class AxSearcher(Setting):
     draw; if Ax fails, a random draw stands in and the log says why.
 
     Source: Ament et al. 2023, arXiv 2310.20708 (qLogNEHVI, qLogNEI); Daulton et al. 2021, arXiv 2105.08195;
-    the rung to model: Falkner et al. 2018, BOHB, arXiv 1807.01774.
+    the rung to model: Falkner et al. 2018, BOHB, arXiv 1807.01774; the sparse prior: Eriksson and Jankowiak
+    2021, arXiv 2103.00349.
     """
 
     kind: Literal["ax"] = "ax"
+    method: Literal["fast", "quality"] = Field(
+        default="fast",
+        description="How hard the next points are searched for: fast, or with Ax's own effort, which takes "
+        "several times as long.",
+    )
+    saas: Literal["off", "map", "full"] = Field(
+        default="off",
+        description="Prior that only few choices matter, for a dozen choices and more: map fits it, full "
+        'samples it (minutes an ask; needs the extra, pip install -e ".[saas]").',
+    )
     initial: int | None = Field(
         default=None,
         ge=2,
@@ -59,6 +74,19 @@ class AxSearcher(Setting):
         from ziggurat.searchers import ax_client
 
         del ax_client
+
+    def check(self) -> None:
+        """Hold the setting against what is installed, without importing it.
+
+        Raises:
+            SpecError: The extra that it needs is not installed.
+        """
+        missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
+        if self.saas == "full" and missing:
+            raise SpecError(
+                f"search.searcher.saas: 'full' needs {' and '.join(missing)}, not installed here; "
+                'install the extra with pip install -e ".[saas]" or use saas: map'
+            )
 
     def propose_batch(self, context: Context, count: int) -> list[Proposal]:
         """Up to `count` different proposals, those of the model generated jointly."""
@@ -92,9 +120,10 @@ class AxSearcher(Setting):
         return _collect(context, count, make)
 
     def _model(self, context: Context, seen: evidence.Evidence, count: int) -> list[Proposal]:
+        self.check()  # a run may be resumed where the extra is missing
         seed = int(context.rng.integers(2**31))
         try:
-            points = _ask(seen, count, seed)
+            points = self._ask(seen, count, seed)
         except Exception as error:  # noqa: BLE001 - Ax and BoTorch raise whatever they like
             LOG.warning("Ax failed (%s: %s); a random candidate stands in", type(error).__name__, error)
             points = []
@@ -108,17 +137,16 @@ class AxSearcher(Setting):
 
         return _collect(context, count, make)
 
+    def _ask(self, seen: evidence.Evidence, count: int, seed: int) -> list[FloatArray]:
+        """Points from Ax, without its messages below an error and its warnings."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from ax.utils.common.logger import set_ax_logger_levels
 
-def _ask(seen: evidence.Evidence, count: int, seed: int) -> list[FloatArray]:
-    """Points from Ax, without its messages below an error and its warnings."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from ax.utils.common.logger import set_ax_logger_levels
+            set_ax_logger_levels(logging.ERROR)
+            from ziggurat.searchers import ax_client
 
-        set_ax_logger_levels(logging.ERROR)
-        from ziggurat.searchers import ax_client
-
-        return ax_client.ask(seen, count, seed)
+            return ax_client.ask(seen, count, seed, ax_client.Style(self.method, self.saas))
 
 
 def _collect(

@@ -7,8 +7,9 @@ from pydantic import Field
 from ziggurat.spaces.cnn import Cnn
 from ziggurat.spaces.mlp import Mlp
 from ziggurat.spaces.python import PythonSpace
+from ziggurat.spaces.table import TableSpace
 
-AnySpace = Annotated[Mlp | Cnn | PythonSpace, Field(discriminator="kind")]
+AnySpace = Annotated[Mlp | Cnn | PythonSpace | TableSpace, Field(discriminator="kind")]
 """One space, told apart by `kind`."""
 
-__all__ = ["AnySpace", "Cnn", "Mlp", "PythonSpace"]
+__all__ = ["AnySpace", "Cnn", "Mlp", "PythonSpace", "TableSpace"]

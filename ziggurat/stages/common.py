@@ -63,6 +63,7 @@ def proposed(  # noqa: PLR0913 - the fields of the event
     ladder: tuple[Fidelity, ...],
     recipe: Recipe = Recipe.SEARCH,
     static: tuple[Measurement, ...] = (),
+    lineage: tuple[Candidate, ...] = (),
     origin: str = "",
 ) -> TrialProposed:
     """The event that makes a candidate a trial; `offset` counts those proposed just before it."""
@@ -75,6 +76,7 @@ def proposed(  # noqa: PLR0913 - the fields of the event
         ladder=ladder,
         recipe=recipe,
         static=static,
+        lineage=lineage,
         origin=origin,
         seen=history.length,
     )

@@ -38,7 +38,7 @@ def measure(engine: Engine) -> None:
 
     def planner(engine: Engine, free: int) -> Step:
         price = run.spec.launcher.usd_per_hour
-        seconds = max(MEASURING_S, Rates(run.history).typical())
+        seconds = max(MEASURING_S, Rates(run.history).typical)
         forecast = Forecast(seconds, cost_usd(seconds, price))
 
         def of(trial: Trial, rung: int) -> Forecast:

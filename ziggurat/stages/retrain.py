@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 from ziggurat import pareto
+from ziggurat.answers import eligible
 from ziggurat.contexts import seed_for
 from ziggurat.domain import Recipe, Trial
 from ziggurat.engine import Engine
 from ziggurat.events import Decided
-from ziggurat.history import eligible
+from ziggurat.lineage import replayed
 from ziggurat.stages import common
 from ziggurat.stages.validate import planner_for
 
@@ -17,7 +18,11 @@ STAGE = "retrain"
 
 
 def retrain(engine: Engine) -> None:
-    """Select once, then train all seeds of all selected architectures."""
+    """Select once, then train all seeds of all selected architectures.
+
+    One that inherited its beginning is trained with the hyperparameters of its whole lineage, each for the
+    share of the epochs that it had in the search.
+    """
     settings = engine.run.spec.retrain
     if not common.begin(engine, STAGE):
         return
@@ -26,8 +31,12 @@ def retrain(engine: Engine) -> None:
         common.finish(engine, STAGE, common.SKIPPED)
         return
     run = engine.run
-    ladder = settings.ladder()
-    pairs = [(seed, trial) for seed in range(settings.seeds) for trial in selected]
+    ways = [replayed(run.history, trial, settings.ladder()) for trial in selected]
+    pairs = [
+        (seed, trial, way)
+        for seed in range(settings.seeds)
+        for trial, way in zip(selected, ways, strict=True)
+    ]
     common.propose(
         engine,
         (
@@ -39,14 +48,15 @@ def retrain(engine: Engine) -> None:
                 offset=index,
                 seed=seed_for(run.spec, STAGE, seed),
                 ladder=ladder,
+                lineage=lineage,
                 recipe=Recipe.RETRAIN,
                 static=common.static_of(trial),
                 origin=f"trial {trial.number}",
             )
-            for index, (seed, trial) in enumerate(pairs)
+            for index, (seed, trial, (ladder, lineage)) in enumerate(pairs)
         ),
     )
-    step = engine.drive(planner_for(STAGE, ladder, reserve=False), STAGE)
+    step = engine.drive(planner_for(STAGE, reserve=False), STAGE)
     done = [t for t in run.history.of_stage(STAGE) if t.rung == t.top_rung]
     verdict = common.verdict_of(step)
     if verdict == common.OK and not done:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ziggurat import pareto
+from ziggurat.answers import eligible
 from ziggurat.domain import TrialStatus
 from ziggurat.engine import BASELINE, Engine, search_planner
 from ziggurat.errors import StageFailed
 from ziggurat.events import TrialEnded
-from ziggurat.history import eligible
 from ziggurat.stages import common
 
 STAGE = "search"

@@ -17,7 +17,7 @@ import numpy as np
 
 from ziggurat import plan
 from ziggurat.budget import cost_usd
-from ziggurat.contexts import Rates, forecaster, rng_for, seed_for, units
+from ziggurat.contexts import Rates, forecaster, rng_for, seed_for
 from ziggurat.domain import Candidate, Fidelity, Measurement, Trial, TrialStatus
 from ziggurat.engine import Engine, Planner
 from ziggurat.errors import StageFailed
@@ -25,6 +25,7 @@ from ziggurat.estimate import estimate
 from ziggurat.events import Decided, candidate_from_plain, measurements_from_plain
 from ziggurat.plan import Step
 from ziggurat.protocols import FloatArray, Forecast
+from ziggurat.segments import units
 from ziggurat.spec import LEARNED
 from ziggurat.stages import common
 
@@ -61,13 +62,12 @@ def validate(engine: Engine) -> None:
     common.finish(engine, STAGE, common.verdict_of(step), facts)
 
 
-def planner_for(stage: str, ladder: Sequence[Fidelity], *, reserve: bool) -> Planner:
-    """The plan of a stage whose trials climb one ladder; `reserve`: keep back what retraining will cost."""
+def planner_for(stage: str, *, reserve: bool) -> Planner:
+    """The plan of a stage whose trials climb their ladders; `reserve`: keep back what retraining costs."""
 
     def planner(engine: Engine, free: int) -> Step:
-        forecast = forecaster(engine.run.spec, engine.run.history, ladder)
-
         def of(trial: Trial, to_rung: int) -> Forecast:
+            forecast = forecaster(engine.run.spec, engine.run.history, trial.ladder)
             return forecast(trial.candidate, trial.rung, to_rung)
 
         rules = engine.context_rules(stage, reserve=reserve)
@@ -98,7 +98,7 @@ def _subset(engine: Engine) -> Step:
             for index, (seed, candidate, static) in enumerate(pairs)
         ),
     )
-    return engine.drive(planner_for(STAGE, ladder, reserve=True), STAGE, reserve=True)
+    return engine.drive(planner_for(STAGE, reserve=True), STAGE, reserve=True)
 
 
 def _probes(engine: Engine) -> list[tuple[Candidate, tuple[Measurement, ...]]]:
@@ -180,12 +180,12 @@ def _affordable(engine: Engine) -> int:
     spec, history = engine.run.spec, engine.run.history
     ladder = spec.ladder()
     work = sum(units(ladder, r - 1, r) for r in range(len(ladder)))
-    each = cost_usd(work * Rates(history).typical(), spec.launcher.usd_per_hour)
+    each = cost_usd(work * Rates(history).typical, spec.launcher.usd_per_hour)
     if engine.run.limit_usd is not None and each > 0:
         budget = engine.run.limit_usd * spec.validation.max_share
         return min(spec.validation.candidates, int(budget / each))
     seconds = sum(row.seconds for row in estimate(spec, history) if row.stage != STAGE)
-    share = spec.validation.max_share * seconds / max(work * Rates(history).typical(), 1e-9)
+    share = spec.validation.max_share * seconds / max(work * Rates(history).typical, 1e-9)
     return min(spec.validation.candidates, max(FEWEST, int(share)))
 
 
@@ -231,7 +231,7 @@ def _climb(engine: Engine) -> Step:
             for index, t in enumerate(list(probes.values())[:count])
         ),
     )
-    return engine.drive(planner_for(PROXY, ladder, reserve=True), PROXY, reserve=True)
+    return engine.drive(planner_for(PROXY, reserve=True), PROXY, reserve=True)
 
 
 def kendall(cheap: Numbers, dear: Numbers) -> float:

@@ -1,5 +1,10 @@
 """Trainers: how a candidate learns. Settings only; torch and Lightning are imported when one is used."""
 
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from ziggurat.setting import kind_if_missing
 from ziggurat.trainers.failures import Diverged, StopTraining
 from ziggurat.trainers.lightning import (
     HYPERPARAMETERS,
@@ -8,9 +13,13 @@ from ziggurat.trainers.lightning import (
     OptimizerSetting,
     ScheduleSetting,
 )
+from ziggurat.trainers.replay import Replayed, TableTrainer
 
-AnyTrainer = Lightning
-"""Becomes a union discriminated by `kind` with the second trainer."""
+AnyTrainer = Annotated[
+    Annotated[Lightning | TableTrainer, Field(discriminator="kind")],
+    BeforeValidator(kind_if_missing("lightning")),
+]
+"""One trainer, told apart by `kind`; `lightning` where none is given."""
 
 __all__ = [
     "HYPERPARAMETERS",
@@ -19,6 +28,8 @@ __all__ = [
     "Diverged",
     "Lightning",
     "OptimizerSetting",
+    "Replayed",
     "ScheduleSetting",
     "StopTraining",
+    "TableTrainer",
 ]

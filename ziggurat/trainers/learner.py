@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,7 +25,14 @@ from ziggurat.trainers.augmentation import augment
 from ziggurat.trainers.batches import Batches
 from ziggurat.trainers.failures import Diverged
 from ziggurat.trainers.lightning import Lightning
-from ziggurat.trainers.optimizers import advance, build_optimizer, build_schedule
+from ziggurat.trainers.optimizers import (
+    advance,
+    build_optimizer,
+    build_schedule,
+    catch_up,
+    recipe,
+    take_over,
+)
 from ziggurat.trainers.weights import score
 
 if TYPE_CHECKING:
@@ -94,6 +101,7 @@ class Learner(pl.LightningModule):
         self.measurements: tuple[Measurement, ...] = ()
         self._first_loss: float | None = None
         self._restored: dict[str, Any] | None = None
+        self._inherits = False
         self._half = _HALF.get(setting.precision)
         self._scaler = torch.amp.GradScaler(enabled=self._half is torch.float16)
         self._optimizer: Optimizer
@@ -120,7 +128,9 @@ class Learner(pl.LightningModule):
     def on_train_start(self) -> None:
         """Restore the schedule, after Lightning has restored the optimiser."""
         if self._restored is not None:
-            if self.schedule is not None and self._restored["schedule"] is not None:
+            if self._inherits:
+                self._take_over(self._restored)
+            elif self.schedule is not None and self._restored["schedule"] is not None:
                 self.schedule.load_state_dict(self._restored["schedule"])
             self._scaler.load_state_dict(self._restored["scaler"])
         self._pulse = time.monotonic()
@@ -190,8 +200,16 @@ class Learner(pl.LightningModule):
         self.trainer.should_stop = self.report.stopping()
         self._pulse = time.monotonic()
 
+    def _take_over(self, kept: Mapping[str, Any]) -> None:
+        """Go on from a training of other hyperparameters: its weights and moments, these settings."""
+        fresh = build_optimizer(self.setting, [p for p in self.model.parameters() if p.requires_grad])
+        take_over(self._optimizer, fresh)
+        warmup = round(self.setting.schedule.warmup_epochs * len(self.batches))
+        self.schedule = build_schedule(self.setting, self._optimizer, self.steps, warmup)
+        catch_up(self.schedule, self._done, kept)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the schedule, the horizon and the first epoch's loss."""
+        """Keep the recipe, the schedule, the horizon and the first epoch's loss."""
         schedule = None if self.schedule is None else self.schedule.state_dict()
         checkpoint[_OWN] = {
             "schedule": schedule,
@@ -199,13 +217,18 @@ class Learner(pl.LightningModule):
             "steps": self.steps,
             "done": self._done,
             "first_loss": self._first_loss,
+            "recipe": recipe(self.setting),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the horizon that the first segment set."""
+        """Take up the horizon that the first segment set; by another recipe, as far along this one's."""
         kept: dict[str, Any] = checkpoint[_OWN]
         self._restored, self._first_loss = kept, kept["first_loss"]
-        self.steps, self._done = kept["steps"], kept["done"]
+        self._inherits = kept.get("recipe", recipe(self.setting)) != recipe(self.setting)
+        if self._inherits:
+            self._done = round(kept["done"] / kept["steps"] * self.steps)
+        else:
+            self.steps, self._done = kept["steps"], kept["done"]
 
     def _beat(self) -> None:
         now = time.monotonic()

@@ -6,7 +6,7 @@ The fields are the YAML; what they do is in sibling modules, which import torch 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -91,6 +91,8 @@ class Lightning(Setting):
     """Train with PyTorch Lightning: any optimiser, schedule, EMA, label smoothing, DropPath, augmentation."""
 
     kind: Literal["lightning"] = "lightning"
+    inherits: ClassVar[bool] = True
+    """A training can go on from a checkpoint of other hyperparameters."""
     optimizer: OptimizerSetting = Field(
         default_factory=OptimizerSetting, description="How weights are updated."
     )

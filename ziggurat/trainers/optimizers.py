@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -142,6 +143,41 @@ def advance(schedule: LRScheduler | None, val_loss: float | None = None) -> None
             schedule.step(val_loss)
     elif val_loss is None:
         schedule.step()
+
+
+def recipe(setting: Lightning) -> str:
+    """What decides how weights move; a checkpoint of another recipe is not resumed but taken over."""
+    return setting.model_dump_json(
+        include={"optimizer", "learning_rate", "weight_decay", "batch_size", "schedule"}
+    )
+
+
+def take_over(optimizer: Optimizer, fresh: Optimizer) -> None:
+    """Give an optimiser the settings of a fresh one; its parameters and what it remembers of them stay."""
+    for group, new in zip(optimizer.param_groups, fresh.param_groups, strict=True):
+        parameters = group["params"]
+        group.clear()
+        group.update({**new, "params": parameters})
+
+
+def catch_up(schedule: LRScheduler | None, steps: int, kept: Mapping[str, Any]) -> None:
+    """Bring a new schedule to where it is after so many steps.
+
+    Args:
+        schedule: As built; None if the rate is constant.
+        steps: Steps of the new schedule that the training stands for.
+        kept: State of the `schedule` of another `recipe`. ReduceLROnPlateau goes on from it, with its own
+            rate reduced as often as that one's.
+    """
+    if isinstance(schedule, lr_scheduler.ReduceLROnPlateau):
+        state = dict(kept["schedule"])
+        reduced = state["_last_lr"][0] / json.loads(kept["recipe"])["learning_rate"]
+        schedule.load_state_dict(state)
+        for group in schedule.optimizer.param_groups:
+            group["lr"] *= reduced
+        return
+    for _ in range(steps):
+        advance(schedule)
 
 
 def _step(schedule: LRScheduler | None) -> None:

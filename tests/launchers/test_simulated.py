@@ -1,0 +1,76 @@
+"""Imaginary workers: what ends when by the virtual clock."""
+
+from ziggurat.domain import Failure, FailureKind, Job, JobKind, Measurement
+from ziggurat.launchers.simulated import START_UTC, Simulated
+from ziggurat.protocols import Progress
+
+
+def simulator(workers=2, **seconds):
+    """A simulator whose jobs take as long as is said here, by key."""
+
+    def perform(job):
+        return Progress(True, seconds.get(job.key, 0.0), measurements=(Measurement("a", 1.0),))
+
+    return Simulated().launch(None, workers, perform)
+
+
+def train(key: str) -> Job:
+    return Job(key, JobKind.TRAIN, "search")
+
+
+def test_a_job_ends_when_its_time_has_passed_and_the_clock_jumps_there():
+    machines = simulator(a=30.0, b=10.0)
+    machines.start(train("a"))
+    machines.start(train("b"))
+    assert machines.free(JobKind.TRAIN) == 0
+    assert not machines.poll("b").done
+    machines.wait(0.2)
+    assert machines.clock.utc() == START_UTC + 10.0
+    assert machines.poll("b").done
+    assert not machines.poll("a").done
+    assert machines.elapsed("a") == 10.0
+    assert machines.free(JobKind.TRAIN) == 1
+
+
+def test_the_clock_stands_while_something_that_has_ended_is_not_polled():
+    machines = simulator(a=30.0)
+    machines.start(train("a"))
+    machines.start(Job("service", JobKind.PROPOSE, "search"))
+    machines.wait(0.2)
+    assert machines.clock.utc() == START_UTC
+    assert machines.poll("service").done
+    machines.wait(0.2)
+    assert machines.poll("a").done
+
+
+def test_the_clock_stands_while_there_is_more_to_decide():
+    machines = simulator(a=30.0)
+    machines.start(train("a"))
+    machines.wait(0.0)
+    assert machines.clock.utc() == START_UTC
+
+
+def test_a_service_job_takes_no_time_and_no_worker():
+    machines = simulator(workers=1, service=99.0)
+    machines.start(Job("service", JobKind.PROPOSE, "search"))
+    assert machines.free(JobKind.TRAIN) == 1
+    assert machines.free(JobKind.PROPOSE) == 0
+    assert machines.poll("service").seconds == 0.0
+
+
+def test_a_failure_takes_its_time_too():
+    failure = Failure(FailureKind.DIVERGED, "told to")
+    machines = Simulated().launch(None, 1, lambda _: Progress(True, 5.0, failure=failure))
+    machines.start(train("a"))
+    machines.wait(1.0)
+    progress = machines.poll("a")
+    assert progress.failure == failure
+    assert progress.seconds == 5.0
+
+
+def test_nothing_outlives_its_controller():
+    machines = simulator()
+    assert machines.find(train("a")) is None
+    machines.start(train("a"))
+    machines.close()
+    assert machines.elapsed("a") == 0.0

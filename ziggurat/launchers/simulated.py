@@ -1,0 +1,118 @@
+"""A launcher of imaginary machines: jobs are answered at once, and a virtual clock says when they end.
+
+It serves trainers that know how long a training takes without doing it, such as `table`. Whole searches run
+in seconds then, through the same planner, journal, searchers and stoppers as on real machines.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from ziggurat.domain import Job, JobKind
+from ziggurat.events import job_to_json
+from ziggurat.protocols import Clock, Progress
+from ziggurat.setting import Setting
+
+START_UTC = 1_000_000_000.0
+"""Where the virtual clock begins, so that the journals of two equal searches are equal."""
+TRAINING = frozenset({JobKind.TRAIN, JobKind.EVALUATE})
+
+
+class Simulated(Setting):
+    """Imaginary workers with a virtual clock."""
+
+    kind: Literal["simulated"] = "simulated"
+    usd_per_hour: float = Field(
+        default=0.0, ge=0, description="Price of one virtual hour of one worker in US dollars."
+    )
+    grace_s: float = Field(default=0.0, ge=0, description="Virtual seconds a cancelled job has to stop.")
+
+    @property
+    def starts_processes(self) -> bool:
+        """Whether anything could outlive its controller."""
+        return False
+
+    def launch(self, folder: Path, workers: int, perform: Callable[[Job], Progress]) -> Simulator:
+        """Imagine workers.
+
+        Args:
+            folder: Run directory; nothing is written there.
+            workers: How many.
+            perform: Answers a job at once; `seconds` of its answer are how long it takes by the clock.
+        """
+        del folder
+        return Simulator(workers, perform)
+
+
+class Simulator:
+    """Workers, and the clock they work by."""
+
+    def __init__(self, workers: int, perform: Callable[[Job], Progress]) -> None:
+        """Begin with all workers idle."""
+        self._workers = workers
+        self._perform = perform
+        self._now = START_UTC
+        self._count = 0
+        self._ends: list[tuple[float, int, str]] = []
+        self._running: dict[str, tuple[Job, float, float, Progress]] = {}
+        self.clock = Clock(utc=lambda: self._now, monotonic=lambda: self._now)
+
+    def plan(self, job: Job) -> str:
+        """The job itself: there is no machine to ask."""
+        return job_to_json(job)
+
+    def free(self, kind: JobKind) -> int:
+        """Workers without a job, or whether the service has none."""
+        same = sum((job.kind in TRAINING) == (kind in TRAINING) for job, *_ in self._running.values())
+        return max(0, (self._workers if kind in TRAINING else 1) - same)
+
+    def start(self, job: Job) -> str:
+        """Answer a job; the answer is there when its time has passed."""
+        progress = self._perform(job)
+        takes = progress.seconds if job.kind in TRAINING else 0.0
+        self._count += 1
+        end = self._now + takes
+        self._running[job.key] = (job, self._now, end, replace(progress, seconds=takes))
+        heapq.heappush(self._ends, (end, self._count, job.key))
+        return f"simulated:{self._count}"
+
+    def find(self, job: Job) -> Progress | None:
+        """Nothing outlives its controller here."""
+        del job
+        return None
+
+    def poll(self, key: str) -> Progress:
+        """Where a job stands by the virtual clock."""
+        _, begun, end, progress = self._running[key]
+        if self._now < end:
+            return Progress(done=False, seconds=self._now - begun)
+        del self._running[key]
+        return progress
+
+    def elapsed(self, key: str) -> float:
+        """Virtual seconds of a job so far; 0 if it does not run here."""
+        if key not in self._running:
+            return 0.0
+        return self._now - self._running[key][1]
+
+    def cancel(self, key: str, grace_s: float) -> None:
+        """A replayed job cannot be stopped half-way: it ends when its time has passed."""
+        del key, grace_s
+
+    def wait(self, seconds: float) -> None:
+        """Put the clock to the next end of a job, if nothing has ended that was not polled."""
+        while self._ends and self._ends[0][2] not in self._running:
+            heapq.heappop(self._ends)
+        if seconds > 0 and self._ends:
+            self._now = max(self._now, self._ends[0][0])
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._running.clear()
+        self._ends.clear()

@@ -1,0 +1,29 @@
+"""A segment of work: a job with its forecast and its end, and how much training it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ziggurat.domain import Fidelity, Job
+from ziggurat.events import SegmentFinished
+
+
+def units(ladder: Sequence[Fidelity], from_rung: int, to_rung: int, *, resumable: bool = True) -> float:
+    """Epochs on the whole training part that a segment stands for; all of them where nothing is resumed."""
+    done = ladder[from_rung].epochs if from_rung >= 0 and resumable else 0
+    return (ladder[to_rung].epochs - done) * ladder[to_rung].data_fraction
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A job with its forecast and its end, if it has one."""
+
+    job: Job
+    planned_utc: float
+    forecast_s: float
+    forecast_usd: float
+    started_utc: float | None = None
+    handle: str | None = None
+    finished_utc: float | None = None
+    end: SegmentFinished | None = None
