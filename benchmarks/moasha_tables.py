@@ -37,7 +37,7 @@ UNLIMITED = 1e9
 FIFO = "random"
 SETTING = ("grace=0", "reduction_factor=4", "keep=either")
 """Of the stopper, named in advance."""
-PARTS = {True: (1 / 9, 1 / 3, 1.0), False: (1 / 9, 1.0)}
+PARTS = (1 / 9, 1.0)
 """Rungs as parts of the full training, where it goes on from rung to rung and where it starts again."""
 MAIN = ("nb101_multifidelity", "nbnlp_wikitext2_curves")
 """Tables on which the setting was chosen, with other seeds."""
@@ -107,7 +107,7 @@ def study_of(given: argparse.Namespace, name: str, strategy: str) -> Study:
 
 def rungs_of(table: tables.Table) -> list[int]:
     """The epochs in the table that are closest to the parts of the full training."""
-    wanted = [part * table.top for part in PARTS[table.resumable]]
+    wanted = [part * table.top for part in PARTS]
     return sorted({min(table.scores, key=lambda epochs: abs(epochs - w)) for w in wanted})
 
 

@@ -22,7 +22,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 SHORTLIST = 200
 """Fresh candidates whose index is computed in full."""
-BANKED = 2.0
+BANKED = 1.5
 """How much more a promised gain counts per unit of cost once its trial has been begun: the index alone would
 wait for ever better results at the lowest rung, while money may end at any moment."""
 
