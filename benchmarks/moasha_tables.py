@@ -7,9 +7,10 @@ chosen by validation and scored by test.
 
     python benchmarks/moasha_tables.py --tables FOLDER [--seeds 20] [--set keep=share] [--json OUT]
 
-The setting was chosen on seeds from 1000 on: at each rung one of four, or the front, goes on. Learning curves
-have rungs at a ninth and a third of the training, of which only the additional epochs are paid; where every
-budget is a training of its own, paid whole (nb101), a third is too dear for what it tells and is left out.
+The setting was chosen on seeds from 1000 on: one decision, after a ninth of the training (or at the budget in
+the table that is closest to it), where one of four trials goes on, and the front of the rung besides. Where
+each budget is a training of its own (nb101) the higher one is then paid whole, on learning curves only the
+additional epochs.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FIFO = "random"
 SETTING = ("grace=0", "reduction_factor=4", "keep=either")
 """Of the stopper, named in advance."""
 PARTS = (1 / 9, 1.0)
-"""Rungs as parts of the full training, where it goes on from rung to rung and where it starts again."""
+"""Rungs as parts of the full training, named in advance."""
 MAIN = ("nb101_multifidelity", "nbnlp_wikitext2_curves")
 """Tables on which the setting was chosen, with other seeds."""
 MOST = 200
@@ -139,15 +140,22 @@ def measure(given: argparse.Namespace) -> list[Row]:
     ]
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     rows = []
-    with ProcessPoolExecutor(max_workers=given.jobs) as pool:
-        for name in names:
-            studies = [study_of(given, name, s) for s in (FIFO, *given.strategies)]
-            found = list(pool.map(search, product(studies, seeds)))
-            each = [found[i : i + len(seeds)] for i in range(0, len(found), len(seeds))]
-            for strategy, outcomes in zip(given.strategies, each[1:], strict=True):
-                rows.append(compare(name, strategy, each[0], outcomes))
-                print(rows[-1].words(), flush=True)
+    for name in names:
+        studies = [study_of(given, name, s) for s in (FIFO, *given.strategies)]
+        found = searches(list(product(studies, seeds)), given.jobs)
+        each = [found[i : i + len(seeds)] for i in range(0, len(found), len(seeds))]
+        for strategy, outcomes in zip(given.strategies, each[1:], strict=True):
+            rows.append(compare(name, strategy, each[0], outcomes))
+            print(rows[-1].words(), flush=True)
     return rows
+
+
+def searches(work: Sequence[tuple[Study, int]], jobs: int) -> list[Outcome]:
+    """All searches, some at a time."""
+    if jobs == 1:
+        return [search(job) for job in work]
+    with ProcessPoolExecutor(max_workers=jobs) as pool:
+        return list(pool.map(search, work))
 
 
 def plain(row: Row) -> dict[str, Any]:

@@ -57,7 +57,8 @@ class Engine:
         self.run = run
         self.ticks = list(ticks)
         perform = performer(run.folder, run.history)
-        self.pool: Launcher = run.spec.launcher.launch(run.folder, run.spec.search.workers, perform)
+        workers, now = run.spec.search.workers, run.clock()
+        self.pool: Launcher = run.spec.launcher.launch(run.folder, workers, perform, now)
         run.clock = self.pool.clock.utc
         self.idle = Idle(self.pool.clock.monotonic())
         self._dry: int | None = None

@@ -21,10 +21,12 @@ from ziggurat.contexts import rng_for
 from ziggurat.domain import Candidate
 from ziggurat.errors import SpecError, ZigguratError
 from ziggurat.events import to_plain
-from ziggurat.spec import MEASURED, STATIC
+from ziggurat.spaces import TableSpace
+from ziggurat.spec import MEASURED, STATIC, Spec
 
 if TYPE_CHECKING:
     from ziggurat.jobs import Desk
+    from ziggurat.tables import Table
     from ziggurat.trainers import AnyTrainer
 
 SAMPLES = 1000
@@ -32,6 +34,7 @@ BUILDS = 12
 TIMED = 5
 QUARTILE = 0.75
 MEASURED_SAMPLES = 8
+SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,10 @@ class Findings:
 def inspect(desk: Desk, probes: int) -> dict[str, Any]:
     """Inspect everything and return checks, facts and feasible candidates for probing as plain JSON."""
     found = Findings()
+    if isinstance(desk.spec.space, TableSpace):
+        with found.step("space"):
+            _table(desk.spec, desk.spec.space.table, found)
+        return _plain(found)
     with found.step("data", "see the keys under data: and `ziggurat schema`"):
         _data(desk, found)
     if not found.failed:
@@ -95,11 +102,25 @@ def inspect(desk: Desk, probes: int) -> dict[str, Any]:
     if not found.failed:
         with found.step("limits"):
             _limits(desk, found, probes)
-    return {
-        "checks": [asdict(c) for c in found.checks],
-        "facts": found.facts,
-        "probes": found.probes,
-    }
+    return _plain(found)
+
+
+def _plain(found: Findings) -> dict[str, Any]:
+    return {"checks": [asdict(c) for c in found.checks], "facts": found.facts, "probes": found.probes}
+
+
+def _table(spec: Spec, table: Table, found: Findings) -> None:
+    """Check a table: the ladder's epochs are in it, and some row keeps all limits that are known of it."""
+    lacking = [f.epochs for f in spec.ladder() if f.epochs not in table.scores]
+    if lacking:
+        known = ", ".join(str(e) for e in list(table.scores)[:SHOWN])
+        raise SpecError(f"fidelities: epochs {lacking[0]} is not in the table; it has {known}")
+    for o in spec.goals():
+        values = table.static.get(o.metric)
+        if o.limit is not None and values is not None and all(o.breaks_limit(float(v)) for v in values):
+            raise SpecError(f"objectives: no row keeps the limit of {o.limit:g} on {o.metric}; raise it")
+    found.facts["epoch_s"] = table.unit_s / table.top
+    found.good("space", f"a table of {len(table.rows)} measured candidates")
 
 
 def _trainer(key: str, trainer: AnyTrainer) -> None:

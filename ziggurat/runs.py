@@ -63,7 +63,7 @@ class Run:
         for event in self._past:
             self.history.apply(event)
         self.last_seen_utc = self.history.last_utc
-        self.clock: Callable[[], float] = time.time
+        self.clock: Callable[[], float] = spec.launcher.clock(self.history.last_utc)
         self.mark = processes.mark(folder)
         self._reaper = processes.Reaper(self.mark) if spec.launcher.starts_processes else None
 

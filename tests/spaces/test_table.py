@@ -4,12 +4,16 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tests import tabular
-from ziggurat import spec
+from ziggurat import runs, spec
 from ziggurat.choices import check, contains, sample
 from ziggurat.domain import Candidate, FailureKind, Fidelity, Job, JobKind
 from ziggurat.errors import SpecError
 from ziggurat.protocols import Signature
+from ziggurat.runs import Interrupted
+from ziggurat.session import Session
 from ziggurat.spaces import AnySpace, TableSpace
+from ziggurat.stages import preflight
+from ziggurat.stages import search as search_stage
 from ziggurat.trainers import TableTrainer
 
 
@@ -113,3 +117,34 @@ def test_a_spec_with_a_joint_strategy_survives_its_own_plain_form(space):
     chosen = {"trainer": {"kind": "table"}, "trials": 9, "strategy": {"kind": "frontier"}}
     first = spec.parse(plain(space, search=chosen), "spec")
     assert spec.parse(first.plain(), "again") == first
+
+
+def test_a_run_of_a_table_goes_through_all_stages_and_on_after_an_interruption(space, tmp_path):
+    chosen = {"trainer": {"kind": "table"}, "trials": 30, "strategy": {"kind": "frontier"}, "workers": 3}
+    given = spec.parse(plain(space, search=chosen, tracking={"enabled": False}), "spec")
+    run = runs.create(given, {}, tmp_path / "runs")
+    session = Session(run, None)
+    preflight(session.engine)
+    halt = run.history.length + 40
+
+    def stop(event, _):
+        if event.seq > halt:
+            run.stop.set()
+
+    run.listeners.append(stop)
+    with pytest.raises(Interrupted):
+        search_stage(session.engine)
+    session.close()
+    told = [s.job.key for s in run.history.segments.values()]
+
+    again = runs.open_run(run.folder)
+    session = Session(again, None)
+    search_stage(session.engine)
+    session.write_report(session.status())
+    session.close()
+    history = again.history
+    assert [s.job.key for s in history.segments.values()][: len(told)] == told
+    ends = [s.finished_utc for s in history.segments.values() if s.end is not None]
+    assert max(ends) > min(ends) > 0
+    assert any(t.rung == t.top_rung for t in history.of_stage("search"))
+    assert (run.folder / "report" / "index.html").exists()

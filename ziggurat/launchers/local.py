@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -43,9 +44,20 @@ class Local(Setting):
         """Whether anything could outlive its controller."""
         return True
 
-    def launch(self, folder: Path, workers: int, perform: Callable[[Job], Progress] | None = None) -> Pool:
-        """Start a pool for a run directory; nothing is done in this process, so `perform` is not called."""
-        del perform
+    def clock(self, last_utc: float) -> Callable[[], float]:
+        """The time of what happens: the machine's."""
+        del last_utc
+        return time.time
+
+    def launch(
+        self,
+        folder: Path,
+        workers: int,
+        perform: Callable[[Job], Progress] | None = None,
+        utc: float = 0.0,
+    ) -> Pool:
+        """Start a pool for a run directory; nothing is done in this process, by the machine's clock."""
+        del perform, utc
         from ziggurat.launchers.pool import Pool
 
         return Pool(self, folder, workers)

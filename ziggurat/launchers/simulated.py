@@ -38,26 +38,33 @@ class Simulated(Setting):
         """Whether anything could outlive its controller."""
         return False
 
-    def launch(self, folder: Path, workers: int, perform: Callable[[Job], Progress]) -> Simulator:
+    def launch(
+        self, folder: Path, workers: int, perform: Callable[[Job], Progress], utc: float = START_UTC
+    ) -> Simulator:
         """Imagine workers.
 
         Args:
             folder: Run directory; nothing is written there.
             workers: How many.
             perform: Answers a job at once; `seconds` of its answer are how long it takes by the clock.
+            utc: Where the clock goes on.
         """
         del folder
-        return Simulator(workers, perform)
+        return Simulator(workers, perform, utc)
+
+    def clock(self, last_utc: float) -> Callable[[], float]:
+        """The time of what happens before there are workers: the virtual clock stands."""
+        return lambda: max(START_UTC, last_utc)
 
 
 class Simulator:
     """Workers, and the clock they work by."""
 
-    def __init__(self, workers: int, perform: Callable[[Job], Progress]) -> None:
+    def __init__(self, workers: int, perform: Callable[[Job], Progress], utc: float = START_UTC) -> None:
         """Begin with all workers idle."""
         self._workers = workers
         self._perform = perform
-        self._now = START_UTC
+        self._now = utc
         self._count = 0
         self._ends: list[tuple[float, int, str]] = []
         self._running: dict[str, tuple[Job, float, float, Progress]] = {}

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from ziggurat import pareto
@@ -174,16 +176,11 @@ class Asha(Setting):
         if self.keep == "front":
             count = 0
         ordered = pareto.order(table, max(count, int(front.sum())))
-        front[_repeated(table)] = False
+        front[_repeated(table, np.flatnonzero(front))] = False
         return [peers[i] for place, i in enumerate(ordered) if place < count or front[i]]
 
 
-def _repeated(table: rungs.FloatArray) -> list[int]:
-    """Indices of rows that equal an earlier row."""
-    seen: set[tuple[float, ...]] = set()
-    found = []
-    for i, row in enumerate(map(tuple, table)):
-        if row in seen:
-            found.append(i)
-        seen.add(row)
-    return found
+def _repeated(table: rungs.FloatArray, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Those of some rows, in growing order, that equal an earlier one of them."""
+    _, first = np.unique(table[rows], axis=0, return_index=True)
+    return np.delete(rows, first)

@@ -1,7 +1,7 @@
 """The pool of candidates that `frontier` weighs: what is known of each, what it may cost, and what may start.
 
 A space that lists its candidates, or is small, is in stock as a whole. Of any other the stock changes with
-every decision: all candidates tried so far, draws, mutations of the front and of their mutations.
+every decision: all candidates tried so far, draws, mutations and crossings of the best.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ ENOUGH = 6
 """Trainings of different candidates from which costs are told apart by features."""
 RIDGE = 0.1
 _STRANGER = Candidate({})
+RENEWED = 4
+"""One of so many candidates of a changing pool is drawn anew at every decision: static metrics take time."""
 NEAREST = 8
 """Trials of the best fronts whose neighbourhood is looked at when the stock is drawn anew."""
 
@@ -83,12 +85,15 @@ class Stock:
         return _stock(context, candidates, open_=whole is None, like=None)
 
     def restocked(self, context: Context, size: int) -> tuple[Stock, IntArray]:
-        """A pool drawn anew that holds everything tried, and where the tried rows of this one are in it.
+        """A pool of which a quarter is drawn anew and the oldest gives way; everything tried stays in it.
 
         Returns:
             The pool, and for each row of this one its new row, or -1.
         """
-        stock = _stock(context, _drawn(context, size), open_=True, like=self.market.known)
+        tried = {t.candidate.key for t in context.mine()}
+        kept = [c for c in self.candidates if c.key not in tried][: size - size // RENEWED]
+        candidates = tuple(dict.fromkeys([*_drawn(context, size // RENEWED), *kept]))
+        stock = _stock(context, candidates, open_=True, like=self.market.known)
         moved = np.array([stock.rows.get(c.key, -1) for c in self.candidates], dtype=np.int64)
         return stock, moved
 
