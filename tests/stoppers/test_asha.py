@@ -330,6 +330,24 @@ def test_promotion_takes_the_best_of_each_bracket():
         assert {n for n in taken if brackets[n] == b} == set(group[: len(group) // 3])
 
 
+def test_every_bracket_of_a_small_search_ends_with_one_full_result():
+    stopper = Asha(brackets=2)
+    story, brackets = bracketed(stopper, 0.5, 0.6, 0.7, 0.8)
+    assert sorted(set(brackets)) == [0, 1]
+    for number, bracket in enumerate(brackets):
+        if bracket:
+            story.verdict(number, "continue")
+            story.finish(number, val_accuracy=0.75)
+        story.verdict(number, "pause")
+    while (number := promoted(stopper, story, trials=4)) is not None:
+        story.finish(number, val_accuracy=0.9)
+        if story.trial(number).rung < 2:
+            story.verdict(number, "pause")
+    full = [t.number for t in story.history.at_rung("search", 2)]
+    best = [max(n for n in range(4) if brackets[n] == 0), min(n for n in range(4) if brackets[n] == 1)]
+    assert sorted(full) == sorted(best)
+
+
 def test_reach_counts_the_decisions_on_the_way():
     assert Asha(reduction_factor=4).reach(2) == [1.0, 0.25, 0.0625]
     assert Asha(reduction_factor=4, grace=1).reach(2) == [1.0, 1.0, 0.25]

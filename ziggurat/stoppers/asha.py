@@ -32,11 +32,14 @@ class Asha(Setting):
     reduction_factor) of the highest rung that has one.
 
     Trials are ordered by non-dominated sorting over all objectives, within a front by an epsilon net; with
-    one objective that is plain order. Trials with an unknown objective come last. With several objectives
-    `keep` may spare the front of a rung as well, that is whoever no trial with all objectives known
-    dominates (`either`), or judge by that alone (`front`). A small pool needs it: where few trials have
-    come far they all lie on the front, and a share would end most of the answer. Of equal trials only the
-    first counts as the front; a promotion waits until a rung has reduction_factor trials or grows no more.
+    one objective that is plain order. Trials with an unknown objective come last.
+
+    With several objectives `keep` may spare the front of a rung besides (`either`), that is whoever no trial
+    with all objectives known dominates, or judge by that alone (`front`). Where few trials have come far they
+    nearly all lie on the front, and a share ends much of the answer: on measured tables of two objectives
+    `either` loses less hypervolume for little more cost. With more objectives most trials lie on the front,
+    and it saves less. Of equal trials only the first counts as the front; a promotion waits until a rung has
+    reduction_factor trials or grows no more.
 
     With several `brackets` bracket b decides at rung grace + b for the first time, and its trials are
     compared among themselves only. A trial's index decides its bracket, in shares by which successive halving
@@ -70,7 +73,7 @@ class Asha(Setting):
         default=1, ge=1, le=10, description="Groups of trials, each with its first decision a rung later."
     )
     keep: Literal["share", "front", "either"] = Field(
-        default="either",
+        default="share",
         description="Who goes on: the best 1 / reduction_factor of a rung, whoever none dominates, or both.",
     )
     floor: rungs.Floor = Field(
@@ -93,9 +96,10 @@ class Asha(Setting):
     def promote(self, context: Context) -> Trial | None:
         """The paused trial that earns the next rung now.
 
-        When all trials of the stage are proposed and nothing is under way, no rung grows any more: then the
-        front is promoted (see `keep`) although its rung is small, and if the top rung has no result at all,
-        the best paused trial of the highest rung. A small search, too, ends with trials trained in full.
+        When all trials of the stage are proposed and nothing is under way, no rung grows any more. Then a
+        front that is to be kept is promoted although its rung is small, and of each bracket without a result
+        at the top rung the best paused trial of the highest rung: a small search, too, ends with trials
+        trained in full.
         """
         waiting, settled = self._waiting(context), self._settled(context)
         for rung in range(context.top - 1, self.grace - 1, -1):
@@ -140,11 +144,15 @@ class Asha(Setting):
         return len(mine) >= context.trials and not any(t.status in ACTIVE for t in mine)
 
     def _last_resort(self, waiting: Mapping[int, Mapping[int, Trial]], context: Context) -> Trial | None:
-        if not waiting or context.history.at_rung(context.stage, context.top):
-            return None
-        highest = list(waiting[max(waiting)].values())
-        table = rungs.losses(highest, max(waiting), context, self.floor)
-        return highest[int(pareto.order(table, 1)[0])]
+        """The best paused trial of the highest rung, of the brackets without a result at the top rung."""
+        at_top = context.history.at_rung(context.stage, context.top)
+        served = {self.bracket(t, context) for t in at_top}
+        for rung in sorted(waiting, reverse=True):
+            left = [t for t in waiting[rung].values() if self.bracket(t, context) not in served]
+            if left:
+                table = rungs.losses(left, rung, context, self.floor)
+                return left[int(pareto.order(table, 1)[0])]
+        return None
 
     def _waiting(self, context: Context) -> dict[int, dict[int, Trial]]:
         """Paused trials that may be promoted, by number, for each rung that has one."""
