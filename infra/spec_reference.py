@@ -82,13 +82,15 @@ class Reference:
 
     def settings(self, field: Schema) -> Iterator[Schema]:
         """Settings that a field can hold, itself or as items; choices are explained once and are none."""
-        for option in (field, *field.get("anyOf", ()), *field.get("oneOf", ())):
-            if "items" in option:
-                yield from self.settings(option["items"])
-            name = str(option.get("$ref", "")).rpartition("/")[2]
-            found = self.definitions.get(name, {})
-            if "properties" in found and name not in {"Values", "Range", "Between"}:
-                yield found
+        options = [*field.get("anyOf", ()), *field.get("oneOf", ())]
+        if "items" in field:
+            options.append(field["items"])
+        for option in options:
+            yield from self.settings(option)
+        name = str(field.get("$ref", "")).rpartition("/")[2]
+        found = self.definitions.get(name, {})
+        if "properties" in found and name not in {"Values", "Range", "Between"}:
+            yield found
 
     def values(self, field: Schema) -> str:
         """What may be given, with its bounds."""
