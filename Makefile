@@ -34,7 +34,7 @@ demo: $(VENV)/.runtime ## the whole pipeline on handwritten digits, under two mi
 	@$(BIN)/ziggurat run examples/digits.yaml
 
 test: $(VENV)/.dev ## the whole test suite, under five minutes
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, import directions, commands of the README
 	@$(BIN)/ruff format --check .
