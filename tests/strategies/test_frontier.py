@@ -225,3 +225,23 @@ def test_it_finds_more_of_a_known_front_than_chance():
         losses = [t.losses((ACCURACY, PARAMETERS)) for t in done]
         found.append(pareto.hypervolume(np.array(losses), [-0.2, 1000.0]))
     assert found[0] > found[1]
+
+
+def test_a_candidate_that_cannot_be_built_is_not_started_and_changes_nothing_for_the_others():
+    def some(candidates):
+        return [
+            {} if c.choices["activation"] == "tanh" else {"parameters": parameters_of(c)} for c in candidates
+        ]
+
+    story = play(QUICK, 16, static=some)
+    assert sum(len(t.results) for t in story.history.trials.values()) == 16
+    assert {t.candidate.choices["activation"] for t in story.history.trials.values()} == {"relu"}
+
+
+def test_a_search_goes_on_when_nothing_can_be_looked_at_for_a_while():
+    story = play(QUICK, 10)
+    blind = QUICK.propose_batch(story.context(static=lambda cs: [{} for _ in cs]), 1)
+    assert blind
+    frontier._MINDS.clear()
+    assert QUICK.propose_batch(story.context(static=lambda cs: [{} for _ in cs]), 1)
+    assert QUICK.propose_batch(story.context(), 1)

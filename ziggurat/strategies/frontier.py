@@ -16,8 +16,8 @@ import numpy as np
 from pydantic import Field
 
 from ziggurat.domain import Decision, FailureKind, JobKind, Promotion, Proposal, Trial, TrialStatus
-from ziggurat.history import Segment
 from ziggurat.protocols import Context
+from ziggurat.segments import Segment
 from ziggurat.setting import Setting
 from ziggurat.strategies.acquisition import Acquisition, Offer, State
 from ziggurat.strategies.stock import BoolArray, Stock, losses_of
@@ -119,9 +119,13 @@ class Mind:
     def learn(self, context: Context, settings: Frontier) -> None:
         """Take in what has happened since, in the order in which segments have ended."""
         if self.stock.open and self.told:
-            self.stock, moved = self.stock.restocked(context, settings.pool)
-            self.model = self.model.moved(self.stock.market, moved)
-            self.paces = {int(moved[row]): pace for row, pace in self.paces.items() if moved[row] >= 0}
+            before, (self.stock, moved) = self.stock, self.stock.restocked(context, settings.pool)
+            if before.metrics == self.stock.metrics:
+                self.model = self.model.moved(self.stock.market, moved)
+                self.paces = {int(moved[row]): pace for row, pace in self.paces.items() if moved[row] >= 0}
+            else:
+                # what has to be learned is not the same any more
+                self.model, self.told, self.paces = Acquisition(self.stock.market), {}, {}
             self.counted = 0
         self._count(context)
         ends = [

@@ -65,6 +65,7 @@ class Stock:
         market: Features, static losses and references, for the model.
         allowed: (n,) whether a row keeps all limits that are known without training.
         learned: Objectives that training tells, in the order of the market's references.
+        metrics: Names of the metrics that are known before training.
         open: Whether the pool is only a part of the space and changes.
         priced: Whether costs are in US dollars; else in seconds.
     """
@@ -74,6 +75,7 @@ class Stock:
     market: Market
     allowed: BoolArray
     learned: tuple[Learned, ...]
+    metrics: tuple[str, ...]
     open: bool
     priced: bool
 
@@ -93,7 +95,7 @@ class Stock:
         tried = {t.candidate.key for t in context.mine()}
         kept = [c for c in self.candidates if c.key not in tried][: size - size // RENEWED]
         candidates = tuple(dict.fromkeys([*_drawn(context, size // RENEWED), *kept]))
-        stock = _stock(context, candidates, open_=True, like=self.market.known)
+        stock = _stock(context, candidates, open_=True, like=self)
         moved = np.array([stock.rows.get(c.key, -1) for c in self.candidates], dtype=np.int64)
         return stock, moved
 
@@ -178,30 +180,52 @@ def _best(context: Context, mine: Iterable[Trial]) -> list[Candidate]:
     return best
 
 
-def _stock(
-    context: Context, candidates: tuple[Candidate, ...], *, open_: bool, like: Features | None
-) -> Stock:
-    known = context.static(candidates)
-    names = [n for n in (known[0] if known else {}) if all(n in row for row in known)]
-    table = np.array([[row[n] for n in names] for row in known], dtype=float).reshape(len(known), len(names))
+def _stock(context: Context, candidates: tuple[Candidate, ...], *, open_: bool, like: Stock | None) -> Stock:
+    names, table = _known(context, candidates)
+    same = like.market.known if like is not None and like.metrics == names else None
     static = [o for o in context.objectives if o.metric in names]
     learned = tuple(_learned(o) for o in context.objectives if o.metric not in names)
     columns = [names.index(o.metric) for o in static]
     losses = table[:, columns] * [1.0 if o.goal is Goal.MINIMIZE else -1.0 for o in static]
+    unknown = ~np.isfinite(losses).all(axis=1)
+    losses = _filled(losses)
     limits = np.array([o.loss(o.limit) if o.limit is not None else np.inf for o in static])
     references = [o.loss(o.reference) for o in static]
     tighter = [one.loss(_tighter(one.objective)) for one in learned]
     market = Market(
-        known=_features(context, candidates, table, like),
+        known=_features(context, candidates, _filled(table), same),
         static=losses,
         reference=np.array([*tighter, *np.minimum(references, limits)]),
         log=np.array([one.log for one in learned]),
         rungs=len(context.ladder),
     )
-    allowed = np.isfinite(losses).all(axis=1) & (losses <= limits).all(axis=1)
+    # what cannot be built is never started, unless nothing can be looked at for now
+    tried = {t.candidate.key for t in context.mine()}
+    blind = all(unknown[row] for row, c in enumerate(candidates) if c.key not in tried)
+    allowed = (losses <= limits).all(axis=1) & (~unknown | blind)
     rows = {candidate.key: row for row, candidate in enumerate(candidates)}
     priced = context.forecast(_STRANGER, -1, 0).usd > 0
-    return Stock(candidates, rows, market, allowed, learned, open_, priced)
+    return Stock(candidates, rows, market, allowed, learned, names, open_, priced)
+
+
+def _known(context: Context, candidates: Sequence[Candidate]) -> tuple[tuple[str, ...], FloatArray]:
+    """Names of static metrics and their values, (n, metrics); NaN for a candidate that cannot be built."""
+    found = [dict(row) for row in context.static(candidates)]
+    rows = {c.key: row for c, row in zip(candidates, found, strict=True)}
+    for trial in context.mine():
+        own = {m.metric: m.value for m in trial.static.values() if m.device is None}
+        rows[trial.candidate.key] = own | rows.get(trial.candidate.key, {})
+    names = tuple(dict.fromkeys(name for row in rows.values() for name in row))
+    table = [[rows[c.key].get(name, math.nan) for name in names] for c in candidates]
+    return names, np.array(table, dtype=float).reshape(len(candidates), len(names))
+
+
+def _filled(table: FloatArray) -> FloatArray:
+    """Columns with what is unknown replaced by the column's median, or by 1 where nothing is known."""
+    finite = np.where(np.isfinite(table), table, np.nan)
+    middle = np.array([np.nanmedian(c) if np.isfinite(c).any() else 1.0 for c in finite.T])
+    filled: FloatArray = np.where(np.isnan(finite), middle, finite)
+    return filled
 
 
 def _tighter(objective: Objective) -> float:
@@ -233,12 +257,11 @@ def _features(
         ordered.append([choice.unit(c.choices[name]) if name in c.choices else 0.5 for c in candidates])
         if choice.when:
             ordered.append([float(name in c.choices) for c in candidates])
-    finite = np.where(np.isfinite(table), table, np.nanmedian(table, axis=0) if len(table) else 0.0)
     return features(
         len(candidates),
         np.array(codes, dtype=np.int64).T if codes else None,
         np.array(ordered).T if ordered else None,
-        finite if table.shape[1] else None,
+        table if table.shape[1] else None,
         like,
     )
 
