@@ -28,7 +28,7 @@ PY
 # pip takes by itself where torch's build asks for them. pip stays what the environment brings.
 frozen() {
     "$work/venv/bin/python" -m pip freeze --all |
-        grep -Ev '^(pip|triton)==|^nvidia[-_]|^cuda[-_]|^pytorch-triton' |
+        grep -Ev '^(pip|triton)==|^nvidia[-_](cu|nccl|nv)|^cuda[-_]|^pytorch-triton' |
         sed -E 's/^(torch==[0-9.]+)\+.*/\1/' |
         LC_ALL=C sort -f
 }

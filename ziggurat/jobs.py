@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ziggurat import spec as specs
+from ziggurat.bench import Bench
 from ziggurat.contexts import make_context, seed_for
 from ziggurat.domain import (
     Candidate,
@@ -71,7 +72,6 @@ class Desk:
         self.history = history if history is not None else History()
         self._follows = history is None
         self._offset = 0
-        self._static: dict[str, tuple[Measurement, ...]] = {}
         self._blind = (
             False  # whether candidates are proposed unseen, since building one has ended this process
         )
@@ -90,6 +90,15 @@ class Desk:
     def signature(self) -> Signature:
         """Shape of the dataset."""
         return self.spec.data.signature()
+
+    @cached_property
+    def bench(self) -> Bench:
+        """Where candidates are looked at and measured without training."""
+        return Bench(self.spec, self.signature)
+
+    def build(self, candidate: Candidate, seed: int) -> nn.Module:
+        """An untrained model, initialised from a seed."""
+        return self.bench.build(candidate, seed)
 
     def warm(self, *, fit: bool = True) -> None:
         """Import and load what every job needs; errors wait for the job they belong to.
@@ -133,14 +142,6 @@ class Desk:
         warm: Callable[[], None] | None = getattr(self.spec.search.proposer, "warm", None)
         if warm is not None:
             warm()
-
-    def build(self, candidate: Candidate, seed: int) -> nn.Module:
-        """An untrained model, initialised from a seed."""
-        import torch
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self.spec.space.build(candidate, self.signature)
 
     def _trainer(self, job: Job) -> Lightning:
         full = self.spec.retrain.trainer
@@ -218,38 +219,13 @@ class Desk:
 
     def profile(self, job: Job) -> Outcome:
         """Measure a model on one of the spec's devices."""
-        import torch
-
-        device = next(d for d in self.spec.devices if d.name == job.device)
         model = self.build(_candidate(job), job.seed)
-        found = tuple(device.profile(model, torch.zeros(1, *self.signature.shape)))
-        if device is not self.spec.devices[0]:
-            found = tuple(replace(m, metric=f"{m.metric}@{device.name}") for m in found)
+        found = self.bench.profile(model, _candidate(job), job.device or "")
         return Outcome(self._with_static(_candidate(job), found))
 
     def static(self, candidate: Candidate) -> tuple[Measurement, ...]:
-        """Parameters, FLOPs and size of a candidate; nothing if it cannot be built."""
-        if self._blind:
-            return ()
-        if isinstance(self.spec.space, TableSpace):
-            return tuple(Measurement(n, v) for n, v in self.spec.space.static(candidate).items())
-        from ziggurat.profilers.static import static_metrics
-
-        # two candidates of one architecture cost the same, however they are trained
-        names = [n for n in candidate.choices if n not in self.spec.space.hyperparameters]
-        key = Candidate({n: candidate.choices[n] for n in names}).key
-        if key not in self._static:
-            shape = self.signature.shape
-
-            def build() -> nn.Module:
-                return self.spec.space.build(candidate, self.signature)
-
-            try:
-                self._static[key] = static_metrics(build, shape)
-            except Exception as error:  # noqa: BLE001 - the user's builder; its trial fails with the reason
-                print(f"candidate {candidate.key} cannot be built: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
-                self._static[key] = ()
-        return self._static[key]
+        """What is known of a candidate without training; nothing if it cannot be built."""
+        return () if self._blind else self.bench.static(candidate)
 
     def propose(self, job: Job) -> list[dict[str, Any]]:
         """Ask the searcher for candidates, on the journal as it is now."""
@@ -258,11 +234,8 @@ class Desk:
         history = self.history.copy()
         seen = history.length
         searcher = RandomSearch() if job.stage == BASELINE else self.spec.search.proposer
-        space = self.spec.space
 
         def static(candidates: Sequence[Candidate]) -> list[Mapping[str, float]]:
-            if isinstance(space, TableSpace):
-                return [space.static(c) for c in candidates]
             return [{m.metric: m.value for m in self.static(c)} for c in candidates]
 
         found: list[dict[str, Any]] = []

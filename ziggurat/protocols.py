@@ -31,6 +31,7 @@ from ziggurat.domain import (
 )
 from ziggurat.events import Event
 from ziggurat.history import History
+from ziggurat.operations import Operation
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -111,6 +112,23 @@ class SearchSpace(Protocol):
 
     def build(self, candidate: Candidate, signature: Signature) -> nn.Module:
         """An untrained model; initialised from torch's global generator, which the caller seeds."""
+
+
+class DecomposableSpace(SearchSpace, Protocol):
+    """A space whose models are made of operations that can be measured one by one.
+
+    `build` makes a model of the very operations that `operations` lists, with nothing beside them but
+    additions, concatenations and reshapes that are not worth measuring.
+    """
+
+    def operations(self, candidate: Candidate, signature: Signature) -> tuple[Operation, ...]:
+        """The operations of a candidate, each as often as it occurs, in order; no torch is imported."""
+
+    def all_operations(self, signature: Signature) -> tuple[Operation, ...]:
+        """Every operation that some candidate has, at every shape that it can take, once each."""
+
+    def build_operation(self, operation: Operation) -> nn.Module:
+        """An untrained module of one operation; it takes `operation.inputs` tensors of (n, *shape)."""
 
 
 class Searcher(Protocol):
@@ -194,8 +212,34 @@ class Trainer(Protocol):
 class Profiler(Protocol):
     """Measures a model on one device."""
 
-    def profile(self, model: nn.Module, example: Tensor) -> Sequence[Measurement]:
-        """Latency, memory and the like."""
+    name: str
+
+    def check(self) -> None:
+        """Whether the device is there and what measures it is installed; cheap.
+
+        Raises:
+            SpecError: It is not.
+        """
+
+    def describe(self) -> str:
+        """What the device is and how it is measured, in a few words for reports."""
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """What the numbers depend on: hardware, versions of libraries, threads, type, batch size."""
+
+    def profile(
+        self, model: nn.Module, example: Tensor, candidate: Candidate | None = None
+    ) -> Sequence[Measurement]:
+        """Latency, memory and the like of a model in evaluation mode, which is left as it is.
+
+        Args:
+            model: (n, *shape) to (n, classes).
+            example: (1, *shape), one example as a batch.
+            candidate: What the model was built from, for devices that want it as JSON.
+
+        Raises:
+            SpecError: The device cannot run or measure it.
+        """
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ziggurat.setting import Setting
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ziggurat.domain import Measurement
+    from ziggurat.domain import Candidate, Measurement
 
 
 class TorchDevice(Setting):
@@ -70,12 +70,15 @@ class TorchDevice(Setting):
                 "devices here; use device: cpu or run where the GPU is"
             )
 
-    def profile(self, model: nn.Module, example: Tensor) -> tuple[Measurement, ...]:
+    def profile(
+        self, model: nn.Module, example: Tensor, candidate: Candidate | None = None
+    ) -> tuple[Measurement, ...]:
         """Latency and memory of a model in evaluation mode.
 
         Args:
             model: Left unchanged; a copy is measured.
             example: (1, *shape), one example as a batch; it is repeated to the batch size.
+            candidate: Makes no difference here.
 
         Returns:
             latency_p50_ms, latency_p90_ms and latency_p99_ms of one batch; latency_noise, the width of the
@@ -86,6 +89,7 @@ class TorchDevice(Setting):
         Raises:
             SpecError: The device is absent or cannot run the model in the asked type.
         """
+        del candidate
         from ziggurat.profilers.latency import profile
 
         return profile(self, model, example)

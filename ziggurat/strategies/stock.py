@@ -202,7 +202,7 @@ def _stock(context: Context, candidates: tuple[Candidate, ...], *, open_: bool, 
     # what cannot be built is never started, unless nothing can be looked at for now
     tried = {t.candidate.key for t in context.mine()}
     blind = all(unknown[row] for row, c in enumerate(candidates) if c.key not in tried)
-    allowed = (losses <= limits).all(axis=1) & (~unknown | blind)
+    allowed: BoolArray = np.logical_and((losses <= limits).all(axis=1), ~unknown | blind)
     rows = {candidate.key: row for row, candidate in enumerate(candidates)}
     priced = context.forecast(_STRANGER, -1, 0).usd > 0
     return Stock(candidates, rows, market, allowed, learned, names, open_, priced)
