@@ -187,7 +187,7 @@ def _stock(context: Context, candidates: tuple[Candidate, ...], *, open_: bool, 
     learned = tuple(_learned(o) for o in context.objectives if o.metric not in names)
     columns = [names.index(o.metric) for o in static]
     losses = table[:, columns] * [1.0 if o.goal is Goal.MINIMIZE else -1.0 for o in static]
-    unknown: BoolArray = ~np.isfinite(losses).all(axis=1)
+    unknown: BoolArray = np.logical_not(np.isfinite(losses).all(axis=1))
     losses = _filled(losses)
     limits = np.array([o.loss(o.limit) if o.limit is not None else np.inf for o in static])
     references = [o.loss(o.reference) for o in static]
