@@ -14,16 +14,14 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import studies
 from moasha_results import BASE, Result, compare, judge, plot, table
 
 from ziggurat import runs, stages
@@ -125,10 +123,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of the specs")
     found.add_argument("--trials", type=int, default=25, help="trials of a search")
     found.add_argument("--examples", type=int, default=24_000, help="examples, validation included")
-    found.add_argument("--json", type=Path, help="write all numbers to a file")
     found.add_argument("--plot", type=Path, help="write a PNG: hypervolume against epochs trained")
-    found.add_argument("--keep", type=Path, help="keep the run directories here")
-    return found
+    return studies.with_places(found)
 
 
 def _check_data(spec: Spec) -> None:
@@ -169,28 +165,12 @@ def study(given: argparse.Namespace, folder: Path) -> list[Result]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the study; 2 if something is wrong with what was given, 1 if a search could not be run."""
+    """Run the study and print its table; the exit status."""
     given = parser().parse_args(arguments)
-    began = time.perf_counter()
-    keep = nullcontext(given.keep) if given.keep else tempfile.TemporaryDirectory(prefix="ziggurat-moasha-")
-    try:
-        with keep as folder:
-            results = study(given, Path(folder))
-    except SpecError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except ZigguratError as error:
-        print(error, file=sys.stderr)
-        return 1
-    took = time.perf_counter() - began
-    print("\n".join(table(results)))
-    print(f"\n{len(results)} searches in {took / 60:.1f} minutes on {os.cpu_count()} cores")
-    if given.json:
-        facts = {"examples": given.examples, "seconds": round(took, 1), "cores": os.cpu_count()}
-        given.json.write_text(json.dumps({**facts, "runs": [asdict(r) for r in results]}, indent=1))
-    if given.plot:
+    code, results = studies.told(study, table, given, {"examples": given.examples})
+    if results and given.plot:
         given.plot.write_bytes(plot(results))
-    return 0
+    return code
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from plot_tabular import label_ends, looks
 from ziggurat import pareto
 from ziggurat.answers import eligible
 from ziggurat.domain import JobKind, Objective, Trial
-from ziggurat.history import History, Segment
+from ziggurat.history import History
 from ziggurat.report import canvas
+from ziggurat.segments import Segment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

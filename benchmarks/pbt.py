@@ -15,22 +15,19 @@ import json
 import os
 import statistics
 import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import studies
 from moasha import search
 
 from ziggurat import spec as specs
 from ziggurat.answers import eligible
 from ziggurat.domain import JobKind, Trial
-from ziggurat.errors import SpecError, ZigguratError
 from ziggurat.history import History
 from ziggurat.spec import Spec
 from ziggurat.trainers import Lightning
@@ -184,35 +181,16 @@ def parser() -> argparse.ArgumentParser:
         "--examples", type=int, default=5000, help="of the training files, validation included"
     )
     found.add_argument("--workers", type=int, default=2, help="segments that run at the same time")
-    found.add_argument("--json", type=Path, help="write all numbers to a file")
-    found.add_argument("--keep", type=Path, help="keep the run directories here")
-    return found
+    return studies.with_places(found)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the study; 2 if something is wrong with what was given, 1 if a search could not be run."""
+    """Run the study and print its table; the exit status."""
     given = parser().parse_args(arguments)
     if given.epochs % given.rungs:
         print(f"--epochs {given.epochs} is no multiple of --rungs {given.rungs}; change one", file=sys.stderr)
         return 2
-    began = time.perf_counter()
-    keep = nullcontext(given.keep) if given.keep else tempfile.TemporaryDirectory(prefix="ziggurat-pbt-")
-    try:
-        with keep as folder:
-            results = study(given, Path(folder))
-    except SpecError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except ZigguratError as error:
-        print(error, file=sys.stderr)
-        return 1
-    took = time.perf_counter() - began
-    print("\n".join(table(results)))
-    print(f"\n{len(results)} searches in {took / 60:.1f} minutes on {os.cpu_count()} cores")
-    if given.json:
-        facts = {"examples": given.examples, "seconds": round(took, 1), "cores": os.cpu_count()}
-        given.json.write_text(json.dumps({**facts, "runs": [asdict(r) for r in results]}, indent=1))
-    return 0
+    return studies.told(study, table, given, {"examples": given.examples})[0]
 
 
 if __name__ == "__main__":

@@ -232,17 +232,49 @@ def report(run_dir: RunArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def profile(
+def profile(  # noqa: PLR0913, PLR0917 - options
     spec: SpecArgument,
-    count: Annotated[int, typer.Option("--count", min=1, max=1000, help="Candidates to measure.")] = 5,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count", min=1, max=1000, help="Candidates to measure; by default 5, with --validate 50."
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option("--table", metavar="FILE", help="Build a latency table, or go on with it.")
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option("--validate", metavar="FILE", help="Compare a latency table with measured models."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="NAME", help="Of the table; by default the first one.")
+    ] = None,
+    models: Annotated[int, typer.Option("--models", help="Whole models for the fit of a table.")] = 24,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Other models for --validate.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE.png", help="Draw what --validate finds."),
+    ] = None,
     sets: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure sampled candidates of a space on every device of the spec."""
-    from flows import trial_runs
+    """Measure sampled candidates on every device of the spec; build and validate latency tables."""
+    from flows import latency_tables, trial_runs
 
-    data = trial_runs.profile(spec, sets or [], count)
-    show(data, words.table(data), as_json=as_json)
+    if table is not None and check is not None:
+        raise SpecError("--table and --validate are two steps; build the table first")
+    if table is not None:
+        data = latency_tables.make(spec, sets or [], table, device, models)
+        show(data, latency_tables.made_text(data), as_json=as_json)
+    elif check is not None:
+        data = latency_tables.check(
+            spec, sets or [], check, device=device, count=count or 50, seed=seed, plot=plot
+        )
+        show(data, latency_tables.checked_text(data), as_json=as_json)
+    else:
+        rows = trial_runs.profile(spec, sets or [], count or 5)
+        show(rows, words.table(rows), as_json=as_json)
 
 
 @app.command()

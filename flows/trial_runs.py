@@ -79,6 +79,7 @@ def profile(path: Path, sets: Sequence[str], count: int) -> list[dict[str, Any]]
     import torch
 
     from ziggurat.choices import sample
+    from ziggurat.profilers.sampling import verdict
     from ziggurat.profilers.static import static_metrics
 
     spec, _ = specs.read(path, sets)
@@ -93,8 +94,10 @@ def profile(path: Path, sets: Sequence[str], count: int) -> list[dict[str, Any]]
         row: dict[str, Any] = {"candidate": dict(candidate.choices), **{m.metric: m.value for m in found}}
         for device in spec.devices:
             device.check()
-            measured = device.profile(model, torch.zeros(1, *signature.shape))
+            measured = device.profile(model, torch.zeros(1, *signature.shape), candidate)
             row |= {f"{m.metric}@{device.name}": m.value for m in measured}
+            if device.noisy(measured):
+                print(f"{device.name}: {verdict(measured, device)}", file=sys.stderr, flush=True)  # noqa: T201
         rows.append(row)
         print(f"{number + 1}/{count}", end="\r", file=sys.stderr, flush=True)  # noqa: T201 - progress
     return rows

@@ -35,11 +35,11 @@ def schedules(folder: Path) -> dict[str, str]:
 
 
 def curves(folder: Path, diverged: int | None = None) -> str:
-    """Curves of a loss over ten epochs, one second each at first; one row may have diverged."""
+    """Curves of a loss over ten epochs, one second each at first; one row may have diverged at once."""
     steps = np.arange(1, 11)
     loss = 1.0 + 9.0 / (1.0 + SIZE[:, None]) + 5.0 / steps[None, :]
     if diverged is not None:
-        loss[diverged, 3:] = np.nan
+        loss[diverged] = np.nan
     path = folder / "curves.npz"
     np.savez(path, val_loss=loss, test_loss=loss + 0.1, wall_time_s=np.ones_like(loss), params=SIZE)
     return str(path)

@@ -34,8 +34,8 @@ CASES = {
     "mapping among values": ("space.activation=[relu, {a: 1}]", "space.activation[1]:", "{'a': 1}", "text"),
     "unknown schema version": ("schema_version=2", "schema_version:", "given: 2", "must be 1"),
     "name that is no file name": ("name=a/b", "name:", "'a/b'", "[A-Za-z0-9]"),
-    "unknown kind of space": ("space={kind: mpl}", "space.kind:", "'mpl'", "cnn, mlp, python, table"),
-    "kind of space missing": ("space={depth: 3}", "space.kind:", "missing", "cnn, mlp, python, table"),
+    "unknown kind of space": ("space={kind: mpl}", "space.kind:", "'mpl'", "mlp, python, table"),
+    "kind of space missing": ("space={depth: 3}", "space.kind:", "missing", "mlp, python, table"),
     "unknown kind of searcher": (
         "search.searcher.kind=bayes",
         "search.searcher.kind:",

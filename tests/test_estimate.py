@@ -2,11 +2,13 @@
 
 import pytest
 
+from tests import tabular
 from tests.real import plain
 from tests.support import Story
 from ziggurat import spec
+from ziggurat.domain import Measurement
 from ziggurat.estimate import estimate, naive_usd, survivors
-from ziggurat.events import StageFinished
+from ziggurat.events import SegmentFinished, StageFinished
 
 
 def parsed(**changes):
@@ -79,3 +81,46 @@ def test_early_stopping_saves_what_the_naive_search_would_cost():
     cost = next(row.usd for row in estimate(settings, known(2.0)) if row.stage == "search")
     assert cost == pytest.approx((12 * 0.5 + 6 * 2) * 2.0)
     assert naive_usd(settings, known(2.0)) == pytest.approx(60.0)
+
+
+def table(folder, **space):
+    """The spec of a table of schedules of 4 and of 20 epochs, or of its curves."""
+    return spec.parse(
+        {
+            "name": "table",
+            "space": {"kind": "table", **space},
+            "objectives": [{"metric": "val_loss" if "curves" in space else "val_accuracy", "reference": 0.1}],
+            "fidelities": [{"epochs": 4}, {"epochs": 10 if "curves" in space else 20}],
+            "validate": {"enabled": False},
+            "retrain": {"enabled": False},
+            "tracking": {"enabled": False},
+            "search": {
+                "trainer": {"kind": "table"},
+                "trials": 10,
+                "stopper": {"kind": "asha", "reduction_factor": 5},
+            },
+            "launcher": {"kind": "simulated", "usd_per_hour": 3600},
+        },
+        "test",
+    )
+
+
+def test_separate_trainings_are_forecast_whole_and_curves_from_where_they_ended(tmp_path):
+    whole = table(tmp_path, accuracy=tabular.schedules(tmp_path)["accuracy"])
+    going_on = table(tmp_path, curves=tabular.curves(tmp_path))
+    for settings, seconds in ((whole, 10 * 4 + 2 * 20), (going_on, 10 * 4 + 2 * 6)):
+        assert estimate(settings, known(2.0))[0].seconds == pytest.approx(2.0 * seconds)
+    assert naive_usd(whole, known(2.0)) == pytest.approx(2.0 * 10 * 24)
+    assert naive_usd(going_on, known(2.0)) == pytest.approx(2.0 * 10 * 10)
+
+
+def test_the_rate_of_separate_trainings_is_that_of_the_whole_of_each(tmp_path):
+    settings = table(tmp_path, accuracy=tabular.schedules(tmp_path)["accuracy"])
+    story = Story(ladder=settings.ladder())
+    number = story.propose(settings.space.table.candidates[0])
+    for spent in (8.0, 60.0):  # two and then three seconds an epoch, though only 16 were added
+        job = story.start(number)
+        found = (Measurement("val_accuracy", 0.5, step=1),)
+        story.add(SegmentFinished(job.key, number, spent, 0.0, measurements=found))
+    assert estimate(settings, story.history)[0].seconds == pytest.approx(3.0 * 80)
+    assert naive_usd(settings, story.history) == pytest.approx(3.0 * 240)

@@ -23,6 +23,8 @@ from ziggurat.protocols import Forecast
 from ziggurat.searchers import Sobol
 from ziggurat.stoppers import Asha, Never
 
+RULES = Rules()
+
 
 def story(trials=0, **static):
     told = Story()
@@ -205,7 +207,7 @@ def test_a_running_job_that_outran_its_forecast_is_stopped_before_the_limit():
     rules = Rules(limit_usd=25.0 / 3600)
 
     def late(elapsed):
-        return plan.overdue(told.history, {first: elapsed, second: 1.0}, 1.0, rules, margin_s=2.0)
+        return plan.overdue(told.history, {first: elapsed, second: 1.0}, lambda _: 1.0, rules, 2.0)
 
     assert late(7.0) == []
     assert late(12.0) == []  # 12 + 2 and the 10 of the other fit into 25
@@ -215,7 +217,8 @@ def test_a_running_job_that_outran_its_forecast_is_stopped_before_the_limit():
 def test_without_a_limit_nothing_is_stopped():
     told = story(1)
     told.start(0)
-    assert plan.overdue(told.history, dict.fromkeys(told.history.open_segments, 1e9), 1.0, Rules(), 2.0) == []
+    late = dict.fromkeys(told.history.open_segments, 1e9)
+    assert plan.overdue(told.history, late, lambda _: 1.0, Rules(), 2.0) == []
 
 
 def test_the_search_is_done_when_all_trials_have_ended_and_nothing_runs():
@@ -238,24 +241,60 @@ def test_the_plan_leaves_the_history_as_it_was():
     assert before == (told.history.length, dict(told.history.trials), dict(told.history.segments))
 
 
-def test_measuring_waits_for_its_slot_and_ends_when_everything_is_known():
+def retrained(models):
     told = Story(stage="retrain")
-    told.propose(choices.sample(CHOICES, told.context().rng))
-    for _ in LADDER:
-        told.finish(0, val_accuracy=0.9)
-        if not told.trial(0).ended:
-            told.verdict(0, Decision.CONTINUE)
+    for number in range(models):
+        told.propose(choices.sample(CHOICES, told.context().rng))
+        for _ in LADDER:
+            told.finish(number, val_accuracy=0.9)
+            if not told.trial(number).ended:
+                told.verdict(number, Decision.CONTINUE)
+    return told
 
-    def measure(free, service):
-        return plan.measure_jobs(
-            told.history, "retrain", free, devices=["a", "b"], service_free=service,
-            forecast=lambda *_: Forecast(1.0, 0.0), rules=Rules(),
-        )  # fmt: skip
 
-    assert measure(0, service=False).jobs == ()
-    for expected in ("evaluate", "profile", "profile"):
-        (job, forecast), *_ = measure(1, service=True).jobs
-        assert job.kind.value == expected
+def measure(told, free, free_devices=(), alone=(), usd=lambda _: 0.0, rules=RULES):
+    return plan.measure_jobs(
+        told.history, "retrain", free, devices=["a", "b", "c"], free_devices=free_devices, alone=alone,
+        forecast=lambda _, device: Forecast(1.0, usd(device)), rules=rules,
+    )  # fmt: skip
+
+
+def test_measuring_waits_for_its_slot_and_ends_when_everything_is_known():
+    told = retrained(1)
+    assert measure(told, 0).jobs == ()
+    for expected in (("evaluate", None), *(("profile", d) for d in "abc"), ("export", None)):
+        (job, forecast), *_ = measure(told, 1, "abc").jobs
+        assert (job.kind.value, job.device) == expected
         told.add(SegmentPlanned(job, forecast.seconds, forecast.usd))
+        assert measure(told, 1, "abc").jobs == ()  # a model does one thing at a time
         told.add(SegmentFinished(job.key, 0, 1.0, 0.0))
-    assert measure(1, service=True).done
+    assert measure(told, 1, "abc").done
+
+
+def test_devices_of_the_run_take_turns_and_those_with_machines_of_their_own_do_not():
+    told = retrained(4)
+    shared = [job.device for job, _ in measure(told, 0, "abc").jobs]
+    assert shared == ["a"]
+    own = {job.device for job, _ in measure(told, 0, "abc", alone="bc").jobs}
+    assert own == {"a", "b", "c"}
+    assert {job.device for job, _ in measure(told, 0, "c", alone="bc").jobs} == {"c"}
+
+
+def test_every_device_is_held_against_the_limit_at_its_own_price():
+    told = retrained(3)
+    rules = Rules(limit_usd=1.5)
+    found = measure(told, 0, "ab", alone="ab", usd=lambda d: {"a": 1.0, "b": 5.0}[d], rules=rules)
+    assert [job.device for job, _ in found.jobs] == ["a"]
+    assert "forecast at 5 USD" in found.blocked
+
+
+def test_candidates_are_measured_beside_proposing_only_by_machines_of_their_own():
+    told = story(2)
+    rules = Rules(device="a", measured=("latency_p50_ms",))
+    shared = step(told, rules=rules)
+    assert ([job.device for job, _ in shared.jobs], shared.want) == (["a"], 0)
+    own = step(told, rules=rules, device_free=True)
+    assert ([job.device for job, _ in own.jobs], own.want) == (["a"], 2)
+    busy = step(told, rules=rules, device_free=False)
+    assert (busy.jobs, busy.want) == ((), 2)
+    assert step(told, rules=rules, device_free=True, service_free=False).want == 0

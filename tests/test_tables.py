@@ -101,6 +101,60 @@ def test_an_archive_without_scores_is_refused(tmp_path):
         tables.load(None, tmp_path / "empty.npz", None, None, ())
 
 
+def test_trainings_with_several_seeds_count_by_their_mean(tmp_path):
+    path = tmp_path / "seeds.npz"
+    np.savez(
+        path,
+        val_acc_9=np.array([[70.0, 80.0], [60.0, np.nan]]),
+        train_time_9_s=np.array([[9.0, 27.0], [18.0, 18.0]]),
+    )
+    table = tables.load(None, path, None, None, ())
+    assert table.scores[9].tolist() == [0.75, 0.6]
+    assert table.seconds[9].tolist() == [18.0, 18.0]
+
+
+def test_one_training_of_each_row_is_called_one_epoch_and_takes_its_seconds(tmp_path):
+    path = tmp_path / "single.npz"
+    np.savez(
+        path, val_loss=np.array([2.0, 3.0]), test_loss=np.array([2.5, 3.5]), train_time_s=np.array([7.0, 8.0])
+    )
+    table = tables.load(None, path, None, None, ())
+    assert (table.metric, table.top, table.resumable) == ("val_loss", 1, False)
+    assert (table.test.tolist(), table.seconds[1].tolist()) == ([2.5, 3.5], [7.0, 8.0])
+
+
+def test_the_test_score_is_that_of_the_last_epoch(tmp_path):
+    path = tmp_path / "curves.npz"
+    np.savez(
+        path, val_loss=np.array([[3.0, 2.0]]), test_loss=np.array([[3.5, 2.5]]), time_s=np.array([[4.0, 9.0]])
+    )
+    table = tables.load(None, None, path, None, ())
+    assert table.test.tolist() == [2.5]
+    assert [table.segment_s(0, begun, 2) for begun in (0, 1)] == [9.0, 5.0]
+
+
+def part(folder: Path) -> tables.Table:
+    """Half of a space of four cells, last first, in which two pairs compute the same."""
+    codes = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    np.savez(folder / "space.npz", ops=codes, iso_class=np.array([5, 9, 9, 5]))
+    np.savez(folder / "whole.npz", params=np.array([1.0, 2.0, 3.0, 4.0]))
+    np.savez(folder / "part.npz", arch_idx=np.array([3, 2, 1]), val_acc=np.array([[0.1], [0.2], [0.3]]))
+    return tables.load(folder / "space.npz", folder / "whole.npz", folder / "part.npz", None, ())
+
+
+def test_rows_of_a_part_are_the_cells_that_its_index_names(tmp_path):
+    table = part(tmp_path)
+    chosen = [tuple(c.choices.values()) for c in table.candidates]
+    assert chosen == [("op1", "op1"), ("op1", "op0"), ("op0", "op1")]
+    assert table.static["parameters"].tolist() == [4.0, 3.0, 2.0]
+
+
+def test_of_cells_that_compute_the_same_the_first_by_its_codes_stands_for_all(tmp_path):
+    table = part(tmp_path)
+    last, middle, first = table.candidates
+    assert table.twins == {last: last, middle: first, first: first}
+
+
 def test_a_geometric_ladder_ends_at_the_top():
     assert tables.geometric(50, 3.0, 4) == [2, 6, 17, 50]
     assert tables.geometric(2, 3.0, 4) == [1, 2]

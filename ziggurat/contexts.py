@@ -14,18 +14,21 @@ from functools import cached_property
 import numpy as np
 
 from ziggurat.budget import cost_usd, limit_usd
-from ziggurat.domain import Candidate, Fidelity, Trial
+from ziggurat.domain import Candidate, Fidelity, JobKind, Trial
 from ziggurat.history import History
+from ziggurat.prices import measure_usd_per_hour, retrain_usd_per_hour
 from ziggurat.protocols import Context, Forecast
 from ziggurat.segments import units
 from ziggurat.spaces import TableSpace
 from ziggurat.spec import Spec
 
+EXPORTING_S = 3.0
+"""Seconds for exporting a model, as long as nothing is known: most are for importing the exporters."""
 UNKNOWN_RATE_S = 1.0
 """Seconds for an epoch when nothing at all is known."""
 QUARTILE = 0.75
 MEASURING_S = 0.5
-"""Least seconds for measuring a model on one device, or on the test part."""
+"""Least seconds for measuring a model on one device or on the test part, as long as nothing is known."""
 
 
 class Rates:
@@ -60,17 +63,39 @@ class Rates:
 
 
 def forecaster(
-    spec: Spec, history: History, ladder: Sequence[Fidelity]
+    spec: Spec, history: History, ladder: Sequence[Fidelity], usd_per_hour: float | None = None
 ) -> Callable[[Candidate, int, int], Forecast]:
-    """The forecast of a context."""
+    """The forecast of a context, at the price of a worker of the run's launcher if no other is given."""
+    price = spec.launcher.usd_per_hour if usd_per_hour is None else usd_per_hour
     resumable = spec.resumable
     rates = Rates(history, resumable=resumable)
 
     def forecast(candidate: Candidate, from_rung: int, to_rung: int) -> Forecast:
         seconds = rates.rate(candidate) * units(ladder, from_rung, to_rung, resumable=resumable)
-        return Forecast(seconds, cost_usd(seconds, spec.launcher.usd_per_hour))
+        return Forecast(seconds, cost_usd(seconds, price))
 
     return forecast
+
+
+def measuring_s(history: History, kind: JobKind, device: str | None = None) -> float:
+    """Seconds for one job with a finished model: measuring on a device, evaluating or exporting.
+
+    What such jobs took so far; else, for a device, what the preflight found; else a guess.
+    """
+    took = [s.end.seconds for s in history.successes(kind) if s.end and s.job.device == device]
+    if took:
+        return float(np.quantile(took, QUARTILE))
+    done = history.stages.get("preflight")
+    found = done.summary.get(f"measure_s.{device}") if done is not None else None
+    if isinstance(found, (int, float)):
+        return float(found)
+    return EXPORTING_S if kind is JobKind.EXPORT else max(MEASURING_S, Rates(history).typical)
+
+
+def measuring(spec: Spec, history: History, kind: JobKind, device: str | None = None) -> Forecast:
+    """What one job with a finished model will take, and cost."""
+    seconds = measuring_s(history, kind, device)
+    return Forecast(seconds, cost_usd(seconds, measure_usd_per_hour(spec, device)))
 
 
 def reserve_usd(spec: Spec, history: History) -> float:
@@ -78,10 +103,13 @@ def reserve_usd(spec: Spec, history: History) -> float:
     if not spec.retrain.enabled:
         return 0.0
     models = spec.retrain.k * spec.retrain.seeds
-    rate = Rates(history).typical
-    seconds = models * spec.retrain.epochs * rate * 1.2
-    seconds += models * (1 + len(spec.devices)) * max(MEASURING_S, rate) + spec.budget.stop_margin_s
-    wanted = cost_usd(seconds, spec.launcher.usd_per_hour)
+    rate = Rates(history, resumable=spec.resumable).typical
+    price = retrain_usd_per_hour(spec)
+    wanted = cost_usd(models * spec.retrain.epochs * rate * 1.2 + spec.budget.stop_margin_s, price)
+    for kind in (JobKind.EVALUATE, JobKind.EXPORT):
+        wanted += models * measuring(spec, history, kind).usd
+    for device in spec.devices:
+        wanted += models * measuring(spec, history, JobKind.PROFILE, device.name).usd
     limit = limit_usd(spec.budget, history)
     return wanted if limit is None else min(wanted, limit / 2)
 

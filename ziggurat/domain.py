@@ -112,6 +112,11 @@ class Measurement:
     spread: float | None = None
     samples: int | None = None
 
+    @property
+    def predicted(self) -> bool:
+        """Whether it was not measured but predicted for its device: there is an error and no samples."""
+        return self.device is not None and self.samples is None and self.spread is not None
+
 
 class FailureKind(StrEnum):
     """Why a segment ended without a result."""
@@ -142,6 +147,7 @@ class JobKind(StrEnum):
     TRAIN = "train"
     EVALUATE = "evaluate"
     PROFILE = "profile"
+    EXPORT = "export"
     PROPOSE = "propose"
     INSPECT = "inspect"
     PUBLISH = "publish"

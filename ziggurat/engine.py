@@ -1,6 +1,6 @@
 """The loop that turns plans into work: poll, journal, plan, start, wait.
 
-One `Engine` serves all stages of a run and owns the launcher. It decides nothing itself: what to do comes
+One `Engine` serves all stages of a run and owns its machines. It decides nothing itself: what to do comes
 from `ziggurat.plan`, what has happened goes into the journal, and both are functions of the history.
 """
 
@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from ziggurat import plan
+from ziggurat import outcomes, plan, prices
 from ziggurat.budget import cost_usd
-from ziggurat.contexts import make_context, reserve_usd
-from ziggurat.domain import Failure, FailureKind, Job, JobKind, Measurement
+from ziggurat.contexts import make_context, measuring, reserve_usd
+from ziggurat.domain import FailureKind, Job, JobKind
 from ziggurat.errors import ZigguratError
 from ziggurat.events import (
     Body,
@@ -27,11 +28,12 @@ from ziggurat.events import (
     body_from_plain,
 )
 from ziggurat.inprocess import performer
+from ziggurat.machines import Machines
+from ziggurat.objectives import MEASURED
 from ziggurat.plan import Rules, Step
-from ziggurat.protocols import Launcher, Progress
+from ziggurat.protocols import Forecast, Progress
 from ziggurat.runs import Interrupted, Run
 from ziggurat.searchers import RandomSearch
-from ziggurat.spec import MEASURED
 from ziggurat.stoppers import Never
 
 WAIT_S = 0.2
@@ -56,9 +58,7 @@ class Engine:
         """Start the launcher; workers warm up while the caller goes on."""
         self.run = run
         self.ticks = list(ticks)
-        perform = performer(run.folder, run.history)
-        workers, now = run.spec.search.workers, run.clock()
-        self.pool: Launcher = run.spec.launcher.launch(run.folder, workers, perform, now)
+        self.pool = Machines(run.spec, run.folder, performer(run.folder, run.history), run.clock())
         run.clock = self.pool.clock.utc
         self.idle = Idle(self.pool.clock.monotonic())
         self._dry: int | None = None
@@ -82,20 +82,21 @@ class Engine:
     def context_rules(self, stage: str, *, reserve: bool) -> Rules:
         """The limits of a stage as they are now."""
         spec, history = self.run.spec, self.run.history
-        wanted = [o.metric for o in spec.goals() if o.metric in MEASURED]
-        price = spec.launcher.usd_per_hour
-        margin = cost_usd(spec.budget.stop_margin_s, price)
+        wanted = [metric for metric in spec.inputs() if metric in MEASURED]
+        margin = cost_usd(spec.budget.stop_margin_s, prices.dearest_usd_per_hour(spec, stage))
         overrun = sum(
-            max(0.0, cost_usd(self.elapsed(key), price) + margin - s.forecast_usd)
+            max(0.0, self._price(s.job, self.elapsed(key)) + margin - s.forecast_usd)
             for key, s in history.open_segments.items()
         )
+        device = spec.devices[0].name if wanted else None
         return Rules(
             limit_usd=self.run.limit_usd,
             reserve_usd=reserve_usd(spec, history) if reserve else 0.0,
             retries=spec.search.retries,
             max_failures=spec.search.max_failures,
-            device=spec.devices[0].name if wanted else None,
+            device=device,
             measured=tuple(wanted),
+            profiling=measuring(spec, history, JobKind.PROFILE, device) if device else Forecast(0.0, 0.0),
             margin_usd=margin,
             overrun_usd=overrun,
             closed=self._closed(stage),
@@ -124,6 +125,7 @@ class Engine:
         Raises:
             Interrupted: Somebody asked the run to stop; running jobs were asked to checkpoint first.
         """
+        self.pool.prepare(stage)
         self.idle, self._dry = Idle(self.pool.clock.monotonic()), None
         try:
             while True:
@@ -198,9 +200,13 @@ class Engine:
         bodies: list[Body] = []
         if job.kind is not JobKind.TRAIN and progress.measurements:
             bodies.append(Measured(job.key, job.trial, job.attempt, None, progress.measurements))
-        failure = progress.failure
-        if failure is None and job.kind is JobKind.TRAIN:
-            failure = self._missing(progress.measurements)
+        if job.kind is JobKind.EXPORT and progress.payload is not None:
+            told = {**progress.payload, "seen": self.run.history.length}
+            bodies.append(body_from_plain(told))
+        failure, found = progress.failure, progress.measurements
+        if failure is None:
+            found += outcomes.derive(self.run.spec, self.run.history, job, found)
+            failure = outcomes.lacking(self.run.spec, found) if job.kind is JobKind.TRAIN else None
         bodies.append(
             SegmentFinished(
                 job=job.key,
@@ -208,27 +214,15 @@ class Engine:
                 seconds=round(progress.seconds, 6),
                 cost_usd=self._price(job, progress.seconds),
                 failure=failure,
-                measurements=() if failure else progress.measurements,
+                measurements=() if failure else found,
                 checkpoint=progress.checkpoint,
                 retry=progress.retry,
             )
         )
         self.run.record(bodies)
 
-    def _missing(self, found: Sequence[Measurement]) -> Failure | None:
-        names = {m.metric for m in found}
-        lacking = [
-            o.metric for o in self.run.spec.goals() if o.metric not in names and o.metric not in MEASURED
-        ]
-        if not lacking:
-            return None
-        return Failure(FailureKind.NO_METRIC, f"the training reported no {lacking[0]}")
-
     def _price(self, job: Job, seconds: float) -> float:
-        hour = self.run.spec.launcher.usd_per_hour
-        if job.kind is JobKind.PROFILE:
-            hour += next((d.usd_per_hour for d in self.run.spec.devices if d.name == job.device), 0.0)
-        return cost_usd(seconds, hour)
+        return cost_usd(seconds, prices.usd_per_hour(self.run.spec, job))
 
     def _take_proposals(self, progress: Progress, ends: int) -> None:
         """Journal proposals that were asked for when so many segments had ended."""
@@ -255,9 +249,8 @@ class Engine:
         spec = self.run.spec
         elapsed = {key: self.elapsed(key) for key in self.run.history.open_segments}
         margin = spec.budget.stop_margin_s
-        for key in plan.overdue(
-            self.run.history, elapsed, spec.launcher.usd_per_hour, rules, margin + WAIT_S
-        ):
+        price = partial(prices.usd_per_hour, spec)
+        for key in plan.overdue(self.run.history, elapsed, price, rules, margin + WAIT_S):
             if not self._closed(stage):
                 reason = f"a segment outran its forecast and the limit of {rules.limit_usd:.4g} USD was near"
                 facts: Mapping[str, Any] = {"stage": stage, "limit_usd": rules.limit_usd, "job": key}
@@ -278,7 +271,7 @@ class Engine:
             Interrupted: Somebody asked the run to stop.
         """
         deadline = time.monotonic() + timeout_s
-        while not self.pool.free(job.kind):
+        while not self.pool.room(job):
             self.run.check_stop()
             if time.monotonic() > deadline:
                 raise ZigguratError(
@@ -301,11 +294,13 @@ class Engine:
 
     def interrupt(self) -> None:
         """Ask all running jobs to checkpoint, wait for them within the grace, and journal their ends."""
-        grace = self.run.spec.launcher.grace_s
+        longest = 0.0
         for key, segment in self.run.history.open_segments.items():
             # what runs alone has no checkpoint to write, and holds up those that have
-            self.pool.cancel(key, 0.0 if segment.job.exclusive else grace)
-        deadline = time.monotonic() + grace + 2.0
+            grace = 0.0 if segment.job.exclusive else prices.job_launcher(self.run.spec, segment.job).grace_s
+            longest = max(longest, grace)
+            self.pool.cancel(key, grace)
+        deadline = time.monotonic() + longest + 2.0
         while self.run.history.open_segments and time.monotonic() < deadline:
             self.pool.wait(WAIT_S)
             self._collect()
@@ -313,6 +308,14 @@ class Engine:
     def close(self) -> None:
         """End the workers."""
         self.pool.close()
+
+
+def _device_free(engine: Engine) -> bool | None:
+    """Whether a candidate can be measured now, on a device with machines of its own; None if it has none."""
+    device = engine.run.spec.devices[0]
+    if device.launcher is None or not prices.measured_in(engine.run.spec, "search"):
+        return None
+    return engine.pool.free_on(device.name) > 0
 
 
 def search_planner(run: Run, stage: str = "search") -> Planner:
@@ -330,6 +333,7 @@ def search_planner(run: Run, stage: str = "search") -> Planner:
             joint=settings.strategy is not None and not random,
             rules=engine.context_rules(stage, reserve=True),
             service_free=engine.pool.free(JobKind.PROPOSE) > 0,
+            device_free=_device_free(engine),
             asking=engine.asking,
             exhausted=engine.exhausted,
         )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from ziggurat.budget import cost_usd
 from ziggurat.contexts import Rates
 from ziggurat.history import History
-from ziggurat.segments import units
+from ziggurat.prices import retrain_usd_per_hour
+from ziggurat.segments import climb, units
 from ziggurat.spec import Spec
 from ziggurat.strategies import Pbt
 
@@ -52,7 +53,8 @@ def survivors(spec: Spec) -> list[float]:
 
 def estimate(spec: Spec, history: History) -> list[StageForecast]:
     """Forecast of all stages that cost money, at the rates known so far."""
-    rate = Rates(history).typical
+    resumable = spec.resumable
+    rate = Rates(history, resumable=resumable).typical
     ladder = spec.ladder()
     rows: list[tuple[str, float, float]] = []
     if spec.validation.enabled:
@@ -60,23 +62,30 @@ def estimate(spec: Spec, history: History) -> list[StageForecast]:
         probe = (v.epochs or ladder[0].epochs) * v.subset
         work = v.candidates * v.seeds * probe
         if v.proxy and len(ladder) > 1:
-            work += v.candidates * sum(units(ladder, r - 1, r) for r in range(len(ladder)))
+            work += v.candidates * climb(ladder, resumable=resumable)
         rows.append(("validate", v.candidates * (v.seeds + len(ladder)), work))
     counts = survivors(spec)
-    work = sum(n * units(ladder, r - 1, r) for r, n in enumerate(counts))
+    work = sum(n * units(ladder, r - 1, r, resumable=resumable) for r, n in enumerate(counts))
     rows.append(("search", sum(counts), work))
     if spec.retrain.enabled:
         models = spec.retrain.k * spec.retrain.seeds
         rows.append(("retrain", models * len(spec.retrain.ladder()), models * spec.retrain.epochs))
-    price = spec.launcher.usd_per_hour
+    prices = {"retrain": retrain_usd_per_hour(spec)}
+    workers = {"retrain": spec.retrain.workers or spec.search.workers}
     return [
-        StageForecast(stage, segments, w * rate, cost_usd(w * rate, price), w * rate / spec.search.workers)
+        StageForecast(
+            stage=stage,
+            segments=segments,
+            seconds=w * rate,
+            usd=cost_usd(w * rate, prices.get(stage, spec.launcher.usd_per_hour)),
+            wall_s=w * rate / workers.get(stage, spec.search.workers),
+        )
         for stage, segments, w in rows
     ]
 
 
 def naive_usd(spec: Spec, history: History) -> float:
     """What training every trial to the top rung would cost."""
-    ladder = spec.ladder()
-    work = spec.search.trials * sum(units(ladder, r - 1, r) for r in range(len(ladder)))
-    return cost_usd(work * Rates(history).typical, spec.launcher.usd_per_hour)
+    rate = Rates(history, resumable=spec.resumable).typical
+    work = spec.search.trials * climb(spec.ladder(), resumable=spec.resumable)
+    return cost_usd(work * rate, spec.launcher.usd_per_hour)

@@ -38,8 +38,6 @@ from ziggurat.events import (
 )
 from ziggurat.segments import Segment, units
 
-__all__ = ["History", "Segment", "fold"]
-
 
 @dataclass
 class History:
@@ -232,8 +230,17 @@ class History:
                 failure=None,
             )
             return
-        before = TrialStatus.COMPLETED if trial.rung >= trial.top_rung else TrialStatus.WAITING
-        self._change(trial.number, status=before, static={**trial.static, **found}, attempt=0, failure=None)
+        # what belongs to a step was made of what had been learned there
+        static = {name: m for name, m in found.items() if m.step is None}
+        anew = {**trial.results.get(trial.rung, {}), **{n: m for n, m in found.items() if m.step is not None}}
+        self._change(
+            trial.number,
+            status=TrialStatus.COMPLETED if trial.rung >= trial.top_rung else TrialStatus.WAITING,
+            static={**trial.static, **static},
+            results={**trial.results, trial.rung: anew} if anew else trial.results,
+            attempt=0,
+            failure=None,
+        )
 
     def _decide(self, body: Decided, _: Event) -> None:
         self.decisions.append(body)

@@ -21,11 +21,14 @@ from ziggurat.contexts import rng_for
 from ziggurat.domain import Candidate
 from ziggurat.errors import SpecError, ZigguratError
 from ziggurat.events import to_plain
+from ziggurat.latency import METRIC
+from ziggurat.objectives import MEASURED, STATIC
 from ziggurat.spaces import TableSpace
-from ziggurat.spec import MEASURED, STATIC, Spec
+from ziggurat.spec import Spec
 
 if TYPE_CHECKING:
     from ziggurat.jobs import Desk
+    from ziggurat.protocols import Signature
     from ziggurat.tables import Table
     from ziggurat.trainers import AnyTrainer
 
@@ -95,14 +98,28 @@ def inspect(desk: Desk, probes: int) -> dict[str, Any]:
             with found.step(key):
                 _trainer(key, trainer)
                 found.good(key, "optimiser and schedule can be used")
-    for device in desk.spec.devices:
+    _devices(desk, found)
+    if not found.failed:
         with found.step("devices"):
-            device.check()
-            found.good("devices", f"{device.name} is present")
+            _measurable(desk, found)
     if not found.failed:
         with found.step("limits"):
             _limits(desk, found, probes)
     return _plain(found)
+
+
+def _devices(desk: Desk, found: Findings) -> None:
+    """Check that the devices of this machine are there, and that latency tables can be used."""
+    for device in (d for d in desk.spec.devices if d.launcher is None):
+        with found.step("devices"):
+            device.check()
+            found.good("devices", f"{device.name} is present: {device.describe()}")
+    if found.failed:
+        return
+    for device in (d for d in desk.spec.devices if d.table is not None):
+        with found.step("latency table"):
+            told = desk.bench.tables[device.name].told(time.time())
+            found.good("latency table", f"{device.table} for device '{device.name}': {told}")
 
 
 def _plain(found: Findings) -> dict[str, Any]:
@@ -153,6 +170,9 @@ def _data(desk: Desk, found: Findings) -> None:
 def _space(desk: Desk, found: Findings) -> None:
     """Build some candidates and push a batch through them, forward and backward."""
     desk.spec.space.check(desk.signature)
+    notes: Callable[[Signature], list[str]] = getattr(desk.spec.space, "notes", lambda _: [])
+    for text in notes(desk.signature):
+        found.good("space", text)
     rng = rng_for(desk.spec, "preflight", 0)
     declared = desk.spec.space.choices()
     errors: list[str] = []
@@ -200,18 +220,38 @@ def _epoch_seconds(desk: Desk, candidate: Candidate, *, timed: bool) -> float:
     return 2.0 * best * max(1.0, len(data.train_y) / batch) + 0.02
 
 
+def _measurable(desk: Desk, found: Findings) -> None:
+    """Measure a candidate, if objectives need that: an operation or a metric may be beyond the device."""
+    device = desk.spec.devices[0]
+    if device.launcher is not None or not set(desk.spec.inputs()) & set(MEASURED):
+        return
+    from ziggurat.profilers.sampling import verdict
+
+    rng = rng_for(desk.spec, "preflight", 2)
+    sampled = (choices.sample(desk.spec.space.choices(), rng) for _ in range(BUILDS))
+    candidate = next((c for c in sampled if desk.static(c)), None)
+    if candidate is None:
+        return
+    measured = desk.bench.profile(desk.build(candidate, 0), candidate, device.name)
+    text = f"{device.name}: {verdict(measured, device)}"
+    found.checks.append(Check("devices", None if device.noisy(measured) else True, text))
+
+
 def _limits(desk: Desk, found: Findings, probes: int) -> None:
     """Find candidates within the limits on static metrics; fail if none of many is."""
     limited = [o for o in desk.spec.goals() if o.limit is not None]
-    static = [o for o in limited if o.metric in STATIC]
-    measured = [o for o in limited if o.metric in MEASURED]
+    predicted = [METRIC] if desk.spec.devices[0].table is not None else []
+    static = [o for o in limited if o.metric in (*STATIC, *predicted)]
+    measured = [o for o in limited if o.metric in MEASURED and o.metric not in predicted]
     rng = rng_for(desk.spec, "preflight", 1)
     declared = desk.spec.space.choices()
     wanted = SAMPLES if static or measured else 4 * probes
     pool = {c.key: c for c in (choices.sample(declared, rng) for _ in range(wanted))}
     fits = list(pool.values())
     for o in static:
-        values = [next((m.value for m in desk.static(c) if m.metric == o.metric), float("nan")) for c in fits]
+        # predictions alone take a fraction of the time of all that is known without training
+        known = desk.bench.predicted if o.metric in predicted else desk.static
+        values = [next((m.value for m in known(c) if m.metric == o.metric), float("nan")) for c in fits]
         kept = [c for c, v in zip(fits, values, strict=True) if not o.breaks_limit(v)]
         if not kept:
             raise ZigguratError(
@@ -220,7 +260,7 @@ def _limits(desk: Desk, found: Findings, probes: int) -> None:
                 "raise the limit or widen the space"
             )
         fits = kept
-    for o in measured:
+    for o in measured if desk.spec.devices[0].launcher is None else []:
         _measured_limit(desk, o.metric, o.breaks_limit, o.limit or 0.0, fits)
     if limited:
         share = len(fits) / max(1, len(pool))
@@ -244,7 +284,7 @@ def _measured_limit(
     best = float("inf")
     for candidate in sorted(fits, key=flops)[:MEASURED_SAMPLES]:
         example = torch.zeros(1, *desk.signature.shape)
-        measurements = device.profile(desk.build(candidate, 0), example)
+        measurements = device.profile(desk.build(candidate, 0), example, candidate)
         value = next((m.value for m in measurements if m.metric == metric), float("nan"))
         best = min(best, value)
         if not breaks(value):

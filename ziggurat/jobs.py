@@ -68,7 +68,7 @@ class Desk:
     def __init__(self, folder: Path, name: str, history: History | None = None) -> None:
         """Sit down at a run directory; a history that somebody else keeps up to date is not read again."""
         self.folder = folder
-        self.service = name == "service"
+        self.service = name.endswith("service")
         self.history = history if history is not None else History()
         self._follows = history is None
         self._offset = 0
@@ -155,18 +155,19 @@ class Desk:
         match job.kind:
             case JobKind.TRAIN:
                 return self.train(job, row, stopped)
-            case JobKind.EVALUATE:
-                return self.evaluate(job)
-            case JobKind.PROFILE:
-                return self.profile(job)
             case JobKind.PROPOSE:
                 return Outcome(payload=self.propose(job))
             case JobKind.INSPECT:
                 from ziggurat.inspection import inspect
 
                 return Outcome(payload=inspect(self, job.count))
-            case JobKind.PUBLISH:
-                return self.publish(job)
+        deeds = {
+            JobKind.EVALUATE: self.evaluate,
+            JobKind.PROFILE: self.profile,
+            JobKind.EXPORT: self.export,
+            JobKind.PUBLISH: self.publish,
+        }
+        return deeds[job.kind](job)
 
     def train(self, job: Job, row: Row, stopped: Stopped) -> Outcome:
         """Train from one rung to the next."""
@@ -207,8 +208,9 @@ class Desk:
         return Outcome(measurements, seconds=found.seconds, failure=found.failure)
 
     def _with_static(self, candidate: Candidate, found: tuple[Measurement, ...]) -> tuple[Measurement, ...]:
+        # a prediction is known since the proposal, and what was measured since then must not give way to it
         names = {m.metric for m in found}
-        return found + tuple(m for m in self.static(candidate) if m.metric not in names)
+        return found + tuple(m for m in self.static(candidate) if m.metric not in names and not m.predicted)
 
     def evaluate(self, job: Job) -> Outcome:
         """Evaluate a trained model on the sealed test part."""
@@ -218,10 +220,28 @@ class Desk:
         return Outcome(self._trainer(job).evaluate(model, path, x, y))
 
     def profile(self, job: Job) -> Outcome:
-        """Measure a model on one of the spec's devices."""
-        model = self.build(_candidate(job), job.seed)
+        """Measure a model on one of the spec's devices, with its weights if it has been trained."""
+        model, began = self._model(job), time.monotonic()
+        self.bench.check(job.device or "")
         found = self.bench.profile(model, _candidate(job), job.device or "")
-        return Outcome(self._with_static(_candidate(job), found))
+        return Outcome(
+            self._with_static(_candidate(job), found), payload={"profile_s": time.monotonic() - began}
+        )
+
+    def export(self, job: Job) -> Outcome:
+        """Write a trained model as files that need none of our code."""
+        from ziggurat.exports import export
+
+        int8 = any(getattr(d, "precision", "") == "int8" for d in self.spec.devices)
+        found, decided = export(self._model(job), self.data, self.folder, job.trial, int8=int8)
+        return Outcome(found, payload=to_plain(decided))
+
+    def _model(self, job: Job) -> nn.Module:
+        """A job's model, with the weights of its checkpoint if it has one."""
+        model = self.build(_candidate(job), job.seed)
+        if job.checkpoint:
+            self._trainer(job).load_weights(model, self.folder / job.checkpoint)
+        return model
 
     def static(self, candidate: Candidate) -> tuple[Measurement, ...]:
         """What is known of a candidate without training; nothing if it cannot be built."""
@@ -281,9 +301,7 @@ class Desk:
         from ziggurat.listeners.mlflow_client import place_of
         from ziggurat.listeners.mlflow_models import ModelEntry, log_best_model
 
-        model = self.build(_candidate(job), job.seed)
-        self._trainer(job).load_weights(model, self.folder / (job.checkpoint or ""))
-        settings = self.spec.tracking
+        model, settings = self._model(job), self.spec.tracking
         entry = ModelEntry(
             place=place_of(settings, self.folder.parent, self.spec.name),
             run_id=self.folder.name,

@@ -212,7 +212,9 @@ class Trainer(Protocol):
 class Profiler(Protocol):
     """Measures a model on one device."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its name in the spec and in reports."""
 
     def check(self) -> None:
         """Whether the device is there and what measures it is installed; cheap.

@@ -15,6 +15,11 @@ def units(ladder: Sequence[Fidelity], from_rung: int, to_rung: int, *, resumable
     return (ladder[to_rung].epochs - done) * ladder[to_rung].data_fraction
 
 
+def climb(ladder: Sequence[Fidelity], *, resumable: bool = True) -> float:
+    """Epochs on the whole training part that a trial takes from nothing over every rung to the top."""
+    return sum(units(ladder, rung - 1, rung, resumable=resumable) for rung in range(len(ladder)))
+
+
 @dataclass(frozen=True)
 class Segment:
     """A job with its forecast and its end, if it has one."""

@@ -6,11 +6,13 @@ Stages take the engine; whoever drives them (flows, tests) takes a `Session`, an
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TextIO
 
-from ziggurat import __version__, report
+from ziggurat import __version__, prices, report
 from ziggurat.contexts import chance
 from ziggurat.domain import Job, JobKind, RunStatus, Trial
 from ziggurat.engine import Engine
@@ -25,7 +27,6 @@ from ziggurat.listeners.progress import progress
 from ziggurat.listeners.progress_words import Outline
 from ziggurat.report.summary import outcome
 from ziggurat.runs import SPEC, Run
-from ziggurat.spec import LEARNED
 
 log = logging.getLogger(__name__)
 
@@ -115,32 +116,32 @@ class Session:
             if found
             else ""
         )
-        report.write_report(
-            run.folder / "report",
-            run.spec,
-            run.history,
-            utc=time.time(),
-            facts=report.ReportFacts(
-                status=status,
-                reason=reason,
-                limit_usd=run.limit_usd,
-                usd_per_hour=run.spec.launcher.usd_per_hour,
-                test_looks=int(str(unsealed.facts.get("looks", 0))) if unsealed is not None else None,
-                chance=chance(run.history),
-                devices={d.name: f"{d.kind} on {d.device}" for d in run.spec.devices},
-                data=data,
-                forecast_usd={s: facts[s] for s in STAGES if s in facts},
-                forecast_s={s: facts[f"{s}_s"] for s in STAGES if f"{s}_s" in facts},
-                mlflow=self.mlflow_command(),
-                command="ziggurat run spec.yaml",
-                resume=f"ziggurat resume {run.folder}",
-                spec_text=(run.folder / SPEC).read_text(encoding="utf-8"),
-                version=__version__,
-            ),
+        told = report.ReportFacts(
+            status=status,
+            reason=reason,
+            limit_usd=run.limit_usd,
+            usd_per_hour=run.spec.launcher.usd_per_hour,
+            test_looks=int(str(unsealed.facts.get("looks", 0))) if unsealed is not None else None,
+            chance=chance(run.history),
+            devices={d.name: prices.described(run.spec, d.name) for d in run.spec.devices},
+            data=data,
+            forecast_usd={s: facts[s] for s in STAGES if s in facts},
+            forecast_s={s: facts[f"{s}_s"] for s in STAGES if f"{s}_s" in facts},
+            mlflow=self.mlflow_command(),
+            command="ziggurat run spec.yaml",
+            resume=f"ziggurat resume {run.folder}",
+            spec_text=(run.folder / SPEC).read_text(encoding="utf-8"),
+            version=__version__,
         )
+        cards = report.write_cards(run.folder, report.cards(run.spec, run.history, told))
+        told = replace(told, cards={number: f"../{path}" for number, path in cards.items()})
+        report.write_report(run.folder / "report", run.spec, run.history, utc=time.time(), facts=told)
         self._release()
         if self._mirror is not None:
             self._mirror.log_artifacts(run.folder / "report")
+            for number, path in cards.items():
+                home = (run.folder / path).parent
+                self._mirror.log_files(number, [f for n in report.PUBLISHED if (f := home / n).is_file()])
 
     def mlflow_command(self) -> str:
         """The command that shows the run in MLflow."""
@@ -184,9 +185,10 @@ class Session:
 
     def _best(self) -> Trial | None:
         """The retrained model with the best first learned objective on validation."""
-        goal = next(o for o in self.run.spec.goals() if o.metric in LEARNED)
+        goal = self.run.spec.judged()
         done = [t for t in self.run.history.of_stage("retrain") if t.rung == t.top_rung]
-        return min(done, key=lambda t: goal.loss(t.value(goal.metric)), default=None)
+        known = [t for t in done if not math.isnan(t.value(goal.metric))]
+        return min(known or done, key=lambda t: goal.loss(t.value(goal.metric)), default=None)
 
     def result(self) -> dict[str, Any]:
         """What the command line prints."""

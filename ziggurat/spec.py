@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,11 +20,15 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from ziggurat import choices, spec_errors
 from ziggurat.budget import Budget
 from ziggurat.datasets import AnyDataset, Digits
+from ziggurat.derived import AnyDerived
+from ziggurat.derived import check as check_derived
 from ziggurat.domain import Fidelity, Goal, Objective
 from ziggurat.errors import SpecError
 from ziggurat.launchers import AnyLauncher, Local, Simulated
 from ziggurat.listeners import Alerts, Tracking
+from ziggurat.objectives import LEARNED, ObjectiveSetting, costs, goal_of
 from ziggurat.profilers import AnyDevice, TorchDevice
+from ziggurat.profilers.command import is_placeholder
 from ziggurat.setting import Setting
 from ziggurat.spaces import AnySpace, TableSpace
 from ziggurat.spec_files import expand, override, parse_yaml, read_text, values_to_hide
@@ -31,50 +36,9 @@ from ziggurat.stage_settings import FidelitySetting, Retrain, Search, Validate
 from ziggurat.strategies import Pbt
 from ziggurat.trainers import HYPERPARAMETERS, TableTrainer
 
-LEARNED = ("val_accuracy", "val_loss", "train_loss")
-"""Metrics that only training can tell."""
-STATIC = ("parameters", "flops", "model_size_mb")
-"""Metrics that follow from the architecture, exactly."""
-MEASURED = ("latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "peak_memory_mb")
-"""Metrics that need no training but a measurement on the device."""
-SHARES = ("val_accuracy",)
-"""Metrics that lie between 0 and 1."""
-METRICS = LEARNED + STATIC + MEASURED
-DEFAULT_GOAL = {"val_accuracy": Goal.MAXIMIZE}
 
-
-class ObjectiveSetting(Setting):
-    """One metric to optimise."""
-
-    metric: str = Field(description=f"One of {', '.join(METRICS)}.")
-    goal: Goal | None = Field(
-        default=None, description="Direction; by default accuracy is maximised, all else minimised."
-    )
-    reference: float = Field(description="Value at which a trial is worth nothing, for the hypervolume.")
-    limit: float | None = Field(default=None, description="Hard limit; a trial beyond it is no answer.")
-
-    @model_validator(mode="after")
-    def _towards(self) -> Self:
-        wanted = DEFAULT_GOAL.get(self.metric, Goal.MINIMIZE)
-        if self.goal is not None and self.goal is not wanted:
-            raise ValueError(
-                f"goal of {self.metric} is '{self.goal}', it can only be '{wanted}'; leave goal out"
-            )
-        share = self.metric in SHARES
-        for name, value in (("reference", self.reference), ("limit", self.limit)):
-            # a trial must be able to be better than the reference, and within the limit
-            good = value is None or (0 <= value < 1 if share else value > 0)
-            if not good:
-                allowed = "from 0 to below 1, such as 0.9 for 90 %" if share else "above 0"
-                raise ValueError(
-                    f"{name} of {self.metric} is {value:g}, allowed are numbers {allowed}; change it"
-                )
-        return self
-
-    def objective(self) -> Objective:
-        """The noun."""
-        goal = self.goal or DEFAULT_GOAL.get(self.metric, Goal.MINIMIZE)
-        return Objective(self.metric, goal, self.reference, self.limit)
+def _this_machine() -> list[AnyDevice]:
+    return [TorchDevice()]
 
 
 class Spec(Setting):
@@ -87,31 +51,43 @@ class Spec(Setting):
     )
     data: AnyDataset = Field(default_factory=Digits)
     space: AnySpace
+    derived: dict[str, AnyDerived] = Field(
+        default_factory=dict, description="Metrics made of a learned one and a cost, for objectives."
+    )
     objectives: list[ObjectiveSetting] = Field(min_length=1, max_length=4)
     fidelities: list[FidelitySetting] = Field(min_length=1, max_length=10)
     validation: Validate = Field(default_factory=Validate, alias="validate")
     search: Search = Field(default_factory=Search)
     retrain: Retrain = Field(default_factory=Retrain)
-    devices: list[AnyDevice] = Field(default_factory=lambda: [TorchDevice()], min_length=1)
+    devices: list[AnyDevice] = Field(default_factory=_this_machine, min_length=1)
     launcher: AnyLauncher = Field(default_factory=Local)
     budget: Budget = Field(default_factory=Budget)
     tracking: Tracking = Field(default_factory=Tracking)
     alerts: Alerts = Field(default_factory=Alerts)
 
+    @field_validator("derived")
+    @classmethod
+    def _made(cls, derived: dict[str, AnyDerived], info: ValidationInfo) -> dict[str, AnyDerived]:
+        check_derived(derived, LEARNED, costs(_columns(info)))
+        return derived
+
     @field_validator("objectives")
     @classmethod
     def _different(cls, objectives: list[ObjectiveSetting], info: ValidationInfo) -> list[ObjectiveSetting]:
         names = [o.metric for o in objectives]
-        space = info.data.get("space")
-        known = (*METRICS, *space.metrics()) if isinstance(space, TableSpace) else METRICS
-        for i, name in enumerate(names):
+        derived: dict[str, AnyDerived] | None = info.data.get("derived")
+        if derived is None:
+            return objectives  # what is wrong there comes first
+        known = (*LEARNED, *costs(_columns(info)), *derived)
+        for i, (name, objective) in enumerate(zip(names, objectives, strict=True)):
             if name not in known:
                 near = spec_errors.near(name, known)
                 raise ValueError(f"objectives[{i}].metric: unknown metric '{name}'; {near}")
+            objective.check(derived.get(name))
         repeated = sorted({n for n in names if names.count(n) > 1})
         if repeated:
             raise ValueError(f"metric '{repeated[0]}' is named twice; name each metric once")
-        if not set(names) & set(LEARNED):
+        if not set(names) & {*LEARNED, *derived}:
             raise ValueError(f"no objective needs training; add one of {', '.join(LEARNED)}")
         return objectives
 
@@ -232,7 +208,30 @@ class Spec(Setting):
 
     def goals(self) -> tuple[Objective, ...]:
         """Objectives as nouns."""
-        return tuple(o.objective() for o in self.objectives)
+        return tuple(Objective(o.metric, self.goal(o.metric), o.reference, o.limit) for o in self.objectives)
+
+    def goal(self, metric: str) -> Goal:
+        """Direction of a metric; a derived one has that of what it is made of."""
+        made = self.derived.get(metric)
+        return goal_of(made.metric if made is not None else metric)
+
+    def inputs(self) -> tuple[str, ...]:
+        """Metrics that must be known of a trial for all of its objectives to be known."""
+        found: list[str] = []
+        for metric in (o.metric for o in self.objectives):
+            made = self.derived.get(metric)
+            found += [metric] if made is None else [made.metric, made.cost]
+        return tuple(dict.fromkeys(found))
+
+    def judged(self) -> Objective:
+        """The first objective that training tells."""
+        return next(o for o in self.goals() if o.metric in (*LEARNED, *self.derived))
+
+    def learned(self) -> Objective:
+        """What training itself tells of that objective: the metric, or what the derived one is made of."""
+        judged = self.judged()
+        made = self.derived.get(judged.metric)
+        return judged if made is None else replace(judged, metric=made.metric)
 
     def sha256(self) -> str:
         """Hash of the content."""
@@ -241,6 +240,12 @@ class Spec(Setting):
     def plain(self) -> dict[str, Any]:
         """The spec as plain values, defaults included."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+def _columns(info: ValidationInfo) -> tuple[str, ...]:
+    """Metrics that only a table knows."""
+    space = info.data.get("space")
+    return space.metrics() if isinstance(space, TableSpace) else ()
 
 
 def parse(plain: object, origin: str, hide: Mapping[str, str] | None = None) -> Spec:
@@ -276,7 +281,7 @@ def read(path: Path, assignments: Sequence[str] = ()) -> tuple[Spec, dict[str, A
         raise SpecError(f"{path}: a spec is a mapping of keys, not {type(raw).__name__}; write KEY: VALUE")
     raw = override(raw, assignments)
     try:
-        plain = expand(raw, os.environ)
+        plain = expand(raw, os.environ, leave=is_placeholder)
     except RecursionError:
         raise SpecError(
             f"{path}: an alias (*NAME) refers to what it is part of; write the values out"

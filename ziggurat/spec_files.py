@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,23 +98,40 @@ def parse_yaml(text: str, origin: str) -> Any:  # noqa: ANN401 - YAML is any pla
         raise SpecError(f"{origin}: {error}") from None
 
 
-def expand(plain: Any, environment: Mapping[str, str], path: str = "") -> Any:  # noqa: ANN401
+Leave = Callable[[str, str, Mapping[str, str]], bool]
+"""Whether `${NAME}` at a path stays as it is, given the path, the name and the environment."""
+
+
+def expand(
+    plain: Any,  # noqa: ANN401
+    environment: Mapping[str, str],
+    path: str = "",
+    leave: Leave = lambda path, name, environment: False,  # noqa: ARG005
+) -> Any:  # noqa: ANN401
     """Plain values with `${NAME}` and `${NAME:default}` replaced from the environment.
 
     A string that consists of one variable takes the type that YAML gives its value.
+
+    Args:
+        plain: Values as parsed.
+        environment: Values of variables by name.
+        path: Where in the spec the values are.
+        leave: Which variables without a default are not the environment's.
 
     Raises:
         SpecError: A variable without a default is not set.
     """
     if isinstance(plain, dict):
-        return {k: expand(v, environment, f"{path}.{k}".strip(".")) for k, v in plain.items()}
+        return {k: expand(v, environment, f"{path}.{k}".strip("."), leave) for k, v in plain.items()}
     if isinstance(plain, list):
-        return [expand(v, environment, f"{path}[{i}]") for i, v in enumerate(plain)]
+        return [expand(v, environment, f"{path}[{i}]", leave) for i, v in enumerate(plain)]
     if not isinstance(plain, str):
         return plain
 
     def value(match: re.Match[str]) -> str:
         name, default = match.group(1), match.group(2)
+        if default is None and leave(path, name, environment):
+            return match.group()
         if name in environment:
             return environment[name]
         if default is None:
@@ -124,7 +141,7 @@ def expand(plain: Any, environment: Mapping[str, str], path: str = "") -> Any:  
         return default
 
     text = _VARIABLE.sub(value, plain)
-    return _typed(text, path) if _VARIABLE.fullmatch(plain) else text
+    return _typed(text, path) if _VARIABLE.fullmatch(plain) and text != plain else text
 
 
 def _typed(text: str, path: str) -> Any:  # noqa: ANN401

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from ziggurat.domain import Fidelity
+from ziggurat.launchers import AnyLauncher, refuse_simulated
 from ziggurat.searchers import AnySearcher, Sobol
 from ziggurat.setting import Setting
 from ziggurat.stoppers import AnyStopper, Never
@@ -132,6 +133,26 @@ class Retrain(Setting):
     trainer: AnyTrainer | None = Field(
         default=None, description="The full recipe; by default the search's trainer."
     )
+    launcher: AnyLauncher | None = Field(
+        default=None,
+        description="Where the full training runs, such as a GPU cluster; by default on the run's launcher.",
+    )
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Trainings at the same time on retrain.launcher; by default search.workers.",
+    )
+
+    @model_validator(mode="after")
+    def _has_machines(self) -> Self:
+        refuse_simulated(self.launcher)
+        if self.workers is not None and self.launcher is None:
+            raise ValueError(
+                f"workers is {self.workers}, but without retrain.launcher it is search.workers that counts; "
+                "remove retrain.workers or give retrain.launcher"
+            )
+        return self
 
     @model_validator(mode="after")
     def _segment_fits(self) -> Self:

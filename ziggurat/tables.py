@@ -119,7 +119,8 @@ def load(
         raise SpecError("space: a table needs one of accuracy, curves and fidelities; name an .npz file")
     scored = _archive(source)
     other = _archive(accuracy) if accuracy is not None else {}
-    index = _index(scored, other, curves is not None)
+    # where the scored rows are a part of the other archives', which rows of these they are
+    index = scored["arch_idx"].astype(np.int64) if curves is not None and "arch_idx" in scored else None
     if curves is not None:
         metric, scores, test, seconds = _curves(scored, other, index, source)
     elif fidelities is not None:
@@ -145,12 +146,6 @@ def _archive(path: Path) -> Arrays:
     except (OSError, ValueError) as error:
         text = str(error).splitlines()[0]
         raise SpecError(f"{path}: not a readable .npz archive ({text}); name a file of numpy.savez") from None
-
-
-def _index(scored: Arrays, other: Arrays, curves: bool) -> npt.NDArray[np.int64] | None:
-    """Rows of the other archives that the scored rows are, where the scored ones are a part of them."""
-    del other
-    return scored["arch_idx"].astype(np.int64) if curves and "arch_idx" in scored else None
 
 
 def _pick(arrays: Arrays, index: npt.NDArray[np.int64] | None, count: int) -> Arrays:
@@ -298,7 +293,7 @@ def _architectures(
     if len(codes) != count or len(codes) < DENSE * product or len(np.unique(codes, axis=0)) < count:
         labels = [f"row_{i}" for i in range(count)]
         return {"row": Values(values=list(labels))}, [Candidate({"row": label}) for label in labels]
-    names = _names(codes.shape[1])
+    names = [f"edge_{i}" for i in range(codes.shape[1])]
     words = [str(w) for w in arrays["op_names"]] if "op_names" in arrays else None
     kinds = [[_word(code, words) for code in level] for level in levels]
     choices: Choices = {n: Values(values=list(k)) for n, k in zip(names, kinds, strict=True)}
@@ -327,10 +322,6 @@ def _twins(
 def _word(code: int, words: Sequence[str] | None) -> str:
     """A code as a value without an order."""
     return words[code] if words is not None and 0 <= code < len(words) else f"op{code}"
-
-
-def _names(count: int) -> list[str]:
-    return [f"edge_{i}" for i in range(count)]
 
 
 def geometric(top: int, reduction_factor: float, rungs: int) -> list[int]:

@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tabular
-from tabular_study import Study, losses, progress, reference
+from tabular_study import Scores, Study, losses, progress, reference
 
 from tests import tabular as made
+from ziggurat.domain import Failure, FailureKind, Fidelity, Job, JobKind
+from ziggurat.events import SegmentFinished
+from ziggurat.history import History
+from ziggurat.segments import Segment
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,6 +82,55 @@ def test_the_front_is_chosen_by_validation_and_scored_by_test(tmp_path):
     assert steps[-1][2] == pytest.approx(volume / whole, rel=1e-6)
 
 
+def told(folder: Path) -> tuple[Study, History]:
+    """Two workers on four rows, errors .5 to .2 on validation at costs 1 to 4; each full training takes 10 s.
+
+    Row 0 is trained in full from 0 to 10, row 1 for an epoch from 0 to 4, row 2 in full from 10 to 20, row 3
+    from 4 to 12 until it diverges, and row 1 in full from 12 to 24. On test row 2 is worse than row 1.
+    """
+    validation, test = np.array([50.0, 60.0, 70.0, 80.0]), np.array([50.0, 60.0, 55.0, 80.0])
+    scores = {"val_acc_1": validation - 5, "val_acc_10": validation, "test_acc_10": test}
+    np.savez(folder / "hand.npz", **scores, train_time_10_s=np.full(4, 10.0))
+    np.savez(folder / "cost.npz", price=np.array([1.0, 2.0, 2.0, 4.0]))
+    files = {"accuracy": str(folder / "hand.npz")}
+    given = Study(files, f"{folder / 'cost.npz'}:price", "random", 2, 12.0, reference_error=90.0)
+    ladder = (Fidelity(1), Fidelity(10))
+    segments = {}
+    for row, rung, begun, ended in (
+        (1, 0, 0, 4),
+        (0, 1, 0, 10),
+        (3, 1, 4, 12),
+        (2, 1, 10, 20),
+        (1, 1, 12, 24),
+    ):
+        key = f"{row}-{rung}"
+        candidate = given.table().candidates[row]
+        job = Job(key, JobKind.TRAIN, "search", row, candidate, ladder, rung - 1, rung)
+        failure = Failure(FailureKind.DIVERGED, "told to") if row == 3 else None
+        end = SegmentFinished(key, row, ended - begun, 0.0, failure=failure)
+        segments[key] = Segment(job, begun, 0.0, 0.0, begun, "", ended, end)
+    return given, History(segments=segments)
+
+
+def test_the_score_of_a_search_by_hand(tmp_path):
+    given, history = told(tmp_path)
+    steps = progress(given, history)
+    # spent when each full training ends: what has ended, and with the running part of the others
+    assert [s[0] for s in steps] == pytest.approx([1.4, 3.2, 4.4])
+    assert [s[1] for s in steps] == pytest.approx([1.0 + 0.4 + 0.6, 1.0 + 0.4 + 0.8 + 1.0 + 0.8, 4.4])
+    # the reference is an error of .9 and the 90th percentile of the costs, 3.4; row 3 lies beyond it
+    whole = 0.4 * 2.4 + 0.1 * 1.4
+    first, second = 0.4 * 2.4, 0.4 * 2.4 + 0.05 * 1.4
+    # row 1 costs as much as row 2 and is worse on validation: not on the front, though it tests better
+    assert [s[2] for s in steps] == pytest.approx([first / whole, second / whole, second / whole])
+
+
+def test_what_was_found_for_so_much_is_read_off_either_account():
+    scores = Scores(((1.0, 2.0, 0.5), (3.0, 5.0, 0.7), (4.0, 6.0, 0.6)), (), 0.0, 3, 3)
+    assert [scores.at(units) for units in (0.5, 1.0, 3.5, 9.0)] == [0.0, 0.5, 0.7, 0.6]
+    assert [scores.at(units, accrued=True) for units in (1.0, 3.5, 5.0)] == [0.0, 0.5, 0.7]
+
+
 def test_known_benchmarks_have_their_reference_errors_and_others_a_quantile(tmp_path):
     given = study(tmp_path)
     assert reference(given, given.table())[0] == pytest.approx(np.percentile(1 - given.table().test, 90))
@@ -104,7 +157,9 @@ def test_a_diverged_row_is_a_failed_trial_and_the_search_goes_on(tmp_path):
     )
     trials = tabular.drive(given, 0).of_stage("search")
     failed = [t for t in trials if t.failure is not None]
-    assert [t.candidate.choices["row"] for t in failed] in ([], ["row_5"])
+    assert [t.candidate.choices["row"] for t in failed] == ["row_5"]
+    assert failed[0].failure.kind is FailureKind.DIVERGED
+    assert (len(trials), failed[0].rung) == (81, -1)
     assert sum(t.rung == t.top_rung for t in trials) > 5
 
 

@@ -55,7 +55,26 @@ def test_a_service_job_takes_no_time_and_no_worker():
     machines.start(Job("service", JobKind.PROPOSE, "search"))
     assert machines.free(JobKind.TRAIN) == 1
     assert machines.free(JobKind.PROPOSE) == 0
-    assert machines.poll("service").seconds == 0.0
+    assert machines.poll("service").done
+    machines.start(Job("more", JobKind.PROPOSE, "search"))
+    assert machines.poll("more").seconds == 0.0
+    assert machines.clock.utc() == START_UTC
+
+
+def test_there_is_one_service_however_many_workers_there_are():
+    machines = simulator(workers=3)
+    assert (machines.free(JobKind.TRAIN), machines.free(JobKind.PROPOSE)) == (3, 1)
+
+
+def test_evaluations_take_a_worker_as_trainings_do():
+    machines = simulator(workers=2, a=5.0, b=5.0)
+    machines.start(Job("a", JobKind.EVALUATE, "measure"))
+    assert machines.free(JobKind.TRAIN) == machines.free(JobKind.EVALUATE) == 1
+
+
+def test_before_there_are_workers_the_clock_stands_where_it_was():
+    assert Simulated().clock(0.0)() == START_UTC
+    assert Simulated().clock(START_UTC + 7.0)() == START_UTC + 7.0
 
 
 def test_a_failure_takes_its_time_too():

@@ -193,6 +193,23 @@ def test_a_folder_is_copied_to_the_parent(run: Any, place: Place, tmp_path: Path
     assert [f.path for f in client.list_artifacts(parent, "report")] == ["report/front.json"]
 
 
+def test_files_of_a_model_lie_with_the_run_of_its_trial(
+    run: Any, place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    search(run, "files", 1)
+    card = tmp_path / "model_card.md"
+    card.write_text("# a card")
+    mirror = MlflowMirror(Tracking(), place, tmp_path, run.objectives)
+    run.feed(mirror)
+    mirror.log_files(0, [card])
+    mirror.log_files(77, [card])
+    assert mirror.close(LONG_S) == 0
+    child = mirrored(place, "files")[1][0].info.run_id
+    found = mlflow_client.connect(place).list_artifacts(child, "export")
+    assert [f.path for f in found] == ["export/model_card.md"]
+    assert "trial 77 has no run" in caplog.text
+
+
 def test_a_child_deleted_by_hand_does_not_hold_up_the_others(
     run: Any, place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,9 +1,9 @@
 """Latency and memory on this machine."""
 
 import gc
+import shutil
 import time
 
-import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -12,7 +12,6 @@ from torch import nn
 from ziggurat.domain import Measurement
 from ziggurat.errors import SpecError
 from ziggurat.profilers import TorchDevice
-from ziggurat.profilers.latency import summary
 from ziggurat.profilers.memory import peak_bytes
 
 
@@ -52,27 +51,30 @@ def by_name(found: tuple[Measurement, ...]) -> dict[str, Measurement]:
 
 
 def test_a_profile_has_all_metrics_with_unit_device_and_samples() -> None:
-    found = by_name(TorchDevice(name="laptop", repetitions=30).profile(Counting(), torch.zeros(1, 6)))
-    assert {n: m.unit for n, m in found.items()} == {
+    setting = TorchDevice(name="laptop", repetitions=30, max_seconds=0.1)
+    found = by_name(setting.profile(Counting(), torch.zeros(1, 6)))
+    assert {n: m.unit for n, m in found.items() if n != "energy_mj"} == {
         "latency_p50_ms": "ms",
         "latency_p90_ms": "ms",
         "latency_p99_ms": "ms",
         "latency_noise": "1",
+        "cpu_share": "1",
         "peak_memory_mb": "MB",
     }
     assert {m.device for m in found.values()} == {"laptop"}
     p50, p90, p99 = (found[f"latency_p{p}_ms"] for p in (50, 90, 99))
     assert 0 < p50.value <= p90.value <= p99.value
-    assert p50.samples == 30
+    assert (p50.samples or 0) >= 30
+    assert 0 < found["cpu_share"].value <= 1
     assert p50.spread is not None
 
 
 def test_runs_are_in_evaluation_mode_with_the_asked_batch_type_and_threads() -> None:
     model, threads = Counting().train(), torch.get_num_threads()
-    setting = TorchDevice(batch_size=3, threads=2, dtype="bfloat16", warmup=5, repetitions=20)
-    setting.profile(model, torch.zeros(1, 6))
+    setting = TorchDevice(batch_size=3, threads=2, dtype="bfloat16", warmup=5, max_seconds=0.1)
+    found = by_name(setting.latency(model, torch.zeros(1, 6)))
     assert Counting.seen == ((3, 6), torch.bfloat16, False, 2, False)
-    assert Counting.runs == 5 + 20 + 1  # the last one for memory
+    assert Counting.runs == 5 + (found["latency_p50_ms"].samples or 0)
     assert (model.training, model.weight.dtype) == (True, torch.float32)
     assert torch.get_num_threads() == threads
     assert gc.isenabled()
@@ -81,7 +83,7 @@ def test_runs_are_in_evaluation_mode_with_the_asked_batch_type_and_threads() -> 
 def test_images_keep_their_shape_in_a_measured_batch() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), Counting())
     net[2].weight = nn.Parameter(torch.zeros(2 * 4 * 4, 1))
-    TorchDevice(batch_size=5, repetitions=20).profile(net, torch.zeros(1, 1, 6, 6))
+    TorchDevice(batch_size=5, max_seconds=0.1).profile(net, torch.zeros(1, 1, 6, 6))
     assert Counting.seen[0] == (5, 32)
 
 
@@ -90,19 +92,6 @@ def test_a_slow_model_still_gives_twenty_samples_and_no_more() -> None:
     assert found["latency_p50_ms"].samples == 20
     assert found["latency_p50_ms"].value >= 4
     assert Counting.runs < 40
-
-
-def test_percentiles_spread_and_noise_are_those_of_the_samples() -> None:
-    found = by_name(summary(np.arange(101.0), "d"))
-    assert found["latency_p50_ms"] == Measurement("latency_p50_ms", 50.0, "ms", None, "d", 34.0, 101)
-    assert (found["latency_p90_ms"].value, found["latency_p99_ms"].value) == (90.0, 99.0)
-    assert found["latency_noise"].value == pytest.approx(68 / 50)
-
-
-def test_the_limit_of_noise_decides_the_verdict() -> None:
-    found = summary(np.linspace(0.9, 1.1, 101), "d")  # 68 % of 0.2 wide
-    assert TorchDevice(noise_limit=0.13).noisy(found)
-    assert not TorchDevice(noise_limit=0.14).noisy(found)
 
 
 def test_memory_is_the_weights_and_the_most_that_is_alive_at_once() -> None:
@@ -129,6 +118,47 @@ def test_an_absent_gpu_is_refused_in_one_line() -> None:
 
 def test_the_cpu_is_always_there() -> None:
     TorchDevice().check()
+
+
+def test_what_worked_before_kinds_still_does() -> None:
+    plain = {"kind": "torch", "device": "cpu", "threads": 2, "dtype": "bfloat16", "usd_per_hour": 1.5}
+    setting = TorchDevice.model_validate(plain)
+    assert setting.model_dump(include=set(plain)) == plain
+    assert setting.describe().startswith("torch eager on cpu, bfloat16, 2 threads, batch of 1, ")
+
+
+def test_a_missing_compiler_is_refused_in_one_line() -> None:
+    from torch._inductor import config
+
+    words = r"no C\+\+ compiler is here .*no-such-compiler.*use compile: false"
+    with config.patch("cpp.cxx", (None, "no-such-compiler")), pytest.raises(SpecError, match=words):
+        TorchDevice(compile=True).check()
+    with config.patch("cpp.cxx", (None, "no-such-compiler")):
+        TorchDevice().check()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler on this machine")
+def test_a_compiled_model_is_measured_and_nothing_stays_compiled() -> None:
+    setting = TorchDevice(compile=True, max_seconds=0.1)
+    found = by_name(setting.profile(nn.Sequential(nn.Linear(6, 6), nn.ReLU()), torch.zeros(1, 6)))
+    assert found["latency_p50_ms"].value > 0
+    assert setting.describe().startswith("torch compiled on cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("false") is None, reason="no program that always fails")
+def test_what_cannot_be_compiled_is_refused_in_one_line() -> None:
+    from torch._inductor import config
+
+    model = nn.Sequential(nn.Linear(6, 13), nn.ReLU(), nn.Linear(13, 7))
+    setting = TorchDevice(compile=True, max_seconds=0.1)
+    broken = config.patch({"cpp.cxx": (None, "false"), "force_disable_caches": True})
+    with (
+        broken,
+        pytest.raises(SpecError, match=r"torch.compile fails on the model .*; use compile: false or"),
+    ):
+        setting.profile(model, torch.zeros(1, 6))
 
 
 @pytest.mark.parametrize(

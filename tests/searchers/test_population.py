@@ -41,6 +41,21 @@ def test_the_highest_rung_with_eight_results_is_looked_at(upper, rung, numbers):
     assert (seen.rung, sorted(seen.results)) == (rung, list(range(numbers)))
 
 
+@pytest.mark.parametrize(("count", "upper", "rung"), [(5, 5, 0), (5, 3, 0), (7, 6, 0)])
+def test_where_no_rung_has_enough_the_fullest_counts_and_the_lower_of_two_equals(count, upper, rung):
+    story = told(count, upper)
+    assert compared(story).losses[0][0] == pytest.approx(-0.6 if rung else -0.3)
+    assert evidence.gather(story.context(choices=LETTERS, ladder=TWO_RUNGS)).rung == rung
+
+
+def test_what_a_trial_showed_before_it_failed_is_evidence_but_it_has_no_children():
+    story = told(9)
+    story.add(TrialEnded(4, TrialStatus.FAILED))
+    assert [t.number for t in compared(story).trials] == [0, 1, 2, 3, 5, 6, 7, 8]
+    seen = evidence.gather(story.context(choices=LETTERS, ladder=TWO_RUNGS))
+    assert sorted(seen.results) == list(range(9))
+
+
 def test_the_last_by_index_are_kept_in_their_order():
     assert [t.number for t in compared(told(12), 3).trials] == [9, 10, 11]
     assert [t.number for t in compared(told(12, 9), 3).trials] == [6, 7, 8]

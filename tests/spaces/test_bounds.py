@@ -3,6 +3,7 @@ import pytest
 from ziggurat.choices import Between, Range, Values
 from ziggurat.domain import Candidate
 from ziggurat.errors import SpecError
+from ziggurat.operations import Operation
 from ziggurat.spaces import bounds
 
 
@@ -78,6 +79,26 @@ def test_levels_above_the_least_depth_are_conditional():
     }
     assert list(bounds.repeated("width", choice, listed(3))) == ["width_1", "width_2", "width_3"]
     assert not any(c.when for c in bounds.repeated("width", choice, listed(3)).values())
+
+
+def test_levels_follow_the_depth_that_they_are_told():
+    made = bounds.repeated("kernel_2", listed(3, 5), listed(1, 2), "depth_2")
+    assert made["kernel_2_2"].when == {"depth_2": Between(min=2)}
+
+
+def test_options_are_all_values_in_order():
+    assert bounds.options("x", listed(3, 1.5, "a")) == [3, 1.5, "a"]
+    assert bounds.options("x", Range(min=2, max=5)) == [2, 3, 4, 5]
+    assert bounds.options("x", Range(min=8, max=31, step=8)) == [8, 16, 24]
+    assert bounds.options("x", Range(min=1, max=9, log=True)) == list(range(1, 10))
+    assert bounds.options("x", Range(min=0.0, max=0.3, step=0.1)) == [0.0, 0.1, 0.2, 0.3]
+    with pytest.raises(ValueError, match=r"x can be anything from 0\.0 to 1.0, but must have listed values"):
+        bounds.options("x", Range(min=0.0, max=1.0))
+
+
+def test_operations_are_kept_once_and_in_order():
+    first, second = Operation("b", (1,)), Operation("a", (1,))
+    assert bounds.distinct("toy", iter([first, second, first])) == (first, second)
 
 
 def test_name_on_both_sides_is_refused():

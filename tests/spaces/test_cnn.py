@@ -6,6 +6,7 @@ from torch import nn
 from ziggurat.domain import Candidate
 from ziggurat.errors import SpecError
 from ziggurat.protocols import Signature
+from ziggurat.searchers.fresh import every
 from ziggurat.spaces import Cnn
 from ziggurat.spaces.layers import DropPath
 
@@ -89,7 +90,12 @@ def test_choices_named_in_per_block_are_made_for_each_block():
 
 @pytest.mark.parametrize("shape", [(64,), (8, 8), (1, 2, 3, 4)])
 def test_data_that_are_no_images_are_refused(shape):
-    for action in (lambda: build(shape), lambda: Cnn().check(Signature(shape, 10))):
+    signature = Signature(shape, 10)
+    for action in (
+        lambda: build(shape),
+        lambda: Cnn().check(signature),
+        lambda: Cnn().operations(Candidate(CHOSEN), signature),
+    ):
         with pytest.raises(SpecError, match=r"space.kind is 'cnn'.*use space.kind mlp") as caught:
             action()
         assert "\n" not in str(caught.value)
@@ -112,3 +118,41 @@ def test_data_that_are_no_images_are_refused(shape):
 def test_impossible_choices_are_refused_when_the_spec_is_read(given, words):
     with pytest.raises(ValidationError, match=words):
         Cnn.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    "per_block", [[], ["channels"], ["kernel", "pooling"], ["channels", "skip", "pooling"]]
+)
+def test_operations_of_all_candidates_together_are_all_operations(per_block):
+    space = Cnn.model_validate(
+        {
+            "depth": [1, 3],
+            "channels": [4, 6],
+            "kernel": [3, 5] if "kernel" in per_block else 3,
+            "pooling": ["none", "max"],
+            "activation": ["relu", "tanh"],
+            "dropout": [0.0, 0.5],
+            "per_block": per_block,
+            "hyperparameters": {},
+        }
+    )
+    signature = Signature((3, 5, 2), 4)
+    found = {o for c in every(space.choices()) for o in space.operations(c, signature)}
+    listed = space.all_operations(signature)
+    assert set(listed) == found
+    assert len(listed) == len(found)
+
+
+def test_keys_of_operations_can_be_read():
+    found = Cnn().operations(Candidate(CHOSEN), Signature((1, 3, 2), 10))
+    assert [o.key for o in found] == [
+        'block 1x3x2 channels=8 kernel=3 skip=false pooling="max" activation="relu"',
+        'block 8x1x1 channels=16 kernel=3 skip=false pooling="none" activation="relu"',
+        "head 16x1x1 classes=10",
+    ]
+
+
+def test_listing_without_end_is_refused():
+    wide = Cnn.model_validate({"channels": {"min": 1, "max": 60_000}})
+    with pytest.raises(SpecError, match="space 'cnn' has more than 50000 operations"):
+        wide.all_operations(Signature((1, 8, 8), 10))

@@ -11,6 +11,7 @@ from ziggurat import pareto
 from ziggurat.domain import (
     Candidate,
     Decision,
+    Failure,
     FailureKind,
     Fidelity,
     Goal,
@@ -18,8 +19,10 @@ from ziggurat.domain import (
     Promotion,
     TrialStatus,
 )
+from ziggurat.events import SegmentFinished, TrialEnded
 from ziggurat.protocols import Forecast
 from ziggurat.strategies import Frontier, frontier
+from ziggurat.strategies.acquisition import Offer, State
 
 SMALL = {"width": space.Range(min=1, max=4), "kind": space.Values(values=["a", "b", "c"])}
 QUICK = Frontier(initial=4, pool=32)
@@ -142,6 +145,18 @@ def test_nobody_is_promoted_for_nothing_once_all_trials_are_proposed():
     assert max(len(s.history.trials) for s in (eager, frugal)) == 8
 
 
+def test_what_a_trial_must_add_is_held_against_what_is_left_to_pay():
+    story = play(QUICK, 20)
+    (mind,) = frontier._MINDS.values()
+    costs = mind.stock.costs(story.context(), mind.paces)
+    assert mind.model.volume() > 0
+    for rung in (1, 2):
+        least = QUICK.min_gain * mind.model.volume() / float(costs[0, rung:].sum())
+        state = State(mind.free, [(0, rung - 1)], [], costs)
+        assert mind._pays(Offer(0, rung, 1.01 * least), state, QUICK)
+        assert not mind._pays(Offer(0, rung, 0.99 * least), state, QUICK)
+
+
 def test_running_trials_are_not_proposed_again():
     story = play(QUICK, 8)
     found = QUICK.propose_batch(story.context(), 1)
@@ -150,6 +165,42 @@ def test_running_trials_are_not_proposed_again():
     again = QUICK.propose_batch(story.context(), 1)
     assert again
     assert again != found
+
+
+def rate_of(segment) -> float:
+    """The expected gain for each second, as the words of a segment give it."""
+    words = segment.reason if isinstance(segment, Promotion) else segment.origin
+    return float(words.split()[1])
+
+
+def test_what_is_under_way_is_believed_to_come_true():
+    story = play(QUICK, 10, choices=SMALL)
+    found = QUICK.propose_batch(story.context(choices=SMALL), 3)
+    jobs = [story.start(s.trial if isinstance(s, Promotion) else story.propose(s)) for s in found]
+    (beside,) = QUICK.propose_batch(story.context(choices=SMALL), 1)
+    failure = Failure(FailureKind.LOST, "told to")
+    for job in jobs:
+        story.add(SegmentFinished(job.key, job.trial, 1.0, 0.0, failure=failure))
+        story.add(TrialEnded(job.trial, TrialStatus.FAILED, failure))
+    (without,) = QUICK.propose_batch(story.context(choices=SMALL), 1)
+    # the same is left to choose from, but what was under way would have taken a part of the gain
+    assert rate_of(beside) < rate_of(without)
+
+
+def test_candidates_like_those_that_diverged_are_avoided_and_a_lost_machine_blames_nobody():
+    wide = {**SMALL, "width": space.Range(min=1, max=10)}
+    counts = []
+    for kind in (FailureKind.DIVERGED, FailureKind.LOST):
+        frontier._MINDS.clear()
+        story = Story()
+        while len(story.history.trials) < 14:
+            (segment,) = QUICK.propose_batch(story.context(choices=wide), 1)
+            if not isinstance(segment, Promotion) and segment.candidate.choices["kind"] == "a":
+                story.fail(story.propose(segment, {"parameters": parameters_of(segment.candidate)}), kind)
+            else:
+                advance(story, segment, outcome, {})
+        counts.append(sum(t.candidate.choices["kind"] == "a" for t in story.history.trials.values()))
+    assert counts[0] < counts[1]
 
 
 @pytest.mark.parametrize("kind", [FailureKind.DIVERGED, FailureKind.LOST, FailureKind.OUT_OF_MEMORY])
@@ -192,6 +243,23 @@ def test_a_batch_is_of_different_segments():
     found = QUICK.propose_batch(story.context(), 4)
     told = [s.trial if isinstance(s, Promotion) else s.candidate for s in found]
     assert len(set(map(str, told))) == len(told) > 1
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_a_batch_starts_no_more_trials_than_there_is_room_for(room):
+    story = play(QUICK, 8)
+    context = story.context(trials=len(story.history.trials) + room)
+    found = QUICK.propose_batch(context, 8)
+    started = [s for s in found if not isinstance(s, Promotion)]
+    assert len(started) == room
+    assert len(found) > room
+
+
+def test_the_first_candidates_are_spread_over_what_keeps_the_limits():
+    limited = (ACCURACY, Objective("parameters", Goal.MINIMIZE, reference=1000.0, limit=40.0))
+    wide = {**SMALL, "width": space.Range(min=1, max=10)}
+    found = QUICK.propose_batch(Story().context(objectives=limited, choices=wide), 4)
+    assert sorted(s.candidate.choices["width"] for s in found) == [1, 2, 3, 4]
 
 
 def test_an_empty_space_within_the_limits_gives_nothing():

@@ -92,8 +92,3 @@ def test_many_imagined_results_give_the_gain_of_each():
 def test_rows_with_nan_or_beyond_the_reference_are_no_front():
     room = gain.boxes([[np.nan, 1.0], [9.0, 1.0], [1.0, 9.0]], [4, 4])
     assert room.level.tolist() == [4.0]
-
-
-def test_half_of_a_prediction_at_the_limit_is_feasible():
-    found = gain.feasible(2.0, np.log([2.0, 0.1]), np.array([0.1, 0.1]), log=True)
-    assert found == pytest.approx([0.5, 1.0])

@@ -14,4 +14,17 @@ AnyLauncher = Annotated[
 ]
 """One launcher, told apart by `kind`; `local` where none is given."""
 
-__all__ = ["AnyLauncher", "Local", "Simulated"]
+
+def refuse_simulated(launcher: Local | Simulated | None) -> None:
+    """Refuse imaginary machines where models are really trained or measured.
+
+    Raises:
+        ValueError: It is a simulated launcher.
+    """
+    if isinstance(launcher, Simulated):
+        raise ValueError(
+            "launcher.kind 'simulated' has no machines; give another kind (local), or leave launcher out"
+        )
+
+
+__all__ = ["AnyLauncher", "Local", "Simulated", "refuse_simulated"]

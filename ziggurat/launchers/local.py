@@ -55,9 +55,18 @@ class Local(Setting):
         workers: int,
         perform: Callable[[Job], Progress] | None = None,
         utc: float = 0.0,
+        role: str = "",
     ) -> Pool:
-        """Start a pool for a run directory; nothing is done in this process, by the machine's clock."""
+        """Start a pool for a run directory; nothing is done in this process, by the machine's clock.
+
+        Args:
+            folder: Run directory.
+            workers: How many train; a further one serves, except in a pool of a role that trains.
+            perform: Makes no difference here.
+            utc: Nor does this.
+            role: What the pool is for, if the run has several; it is part of the names of its workers.
+        """
         del perform, utc
         from ziggurat.launchers.pool import Pool
 
-        return Pool(self, folder, workers)
+        return Pool(self, folder, workers, role)

@@ -1,6 +1,7 @@
 """A pool of warm workers: who runs what, who is late, who died, and of what.
 
-`workers` processes train and evaluate; one more, the service, proposes, profiles and inspects. Jobs go in
+`workers` processes train, evaluate and export; one more, the service, proposes, profiles and inspects. A
+run may have several pools, each for a role; one that only trains has no service. Jobs go in
 as JSON lines on standard input; signs of life and numbers come out as JSON lines on standard output; a
 result is a file written whole by the worker, so it is there even if the line about it, or the controller,
 was lost. While an exclusive job runs, all other workers are stopped by a signal, and the time does not
@@ -24,7 +25,7 @@ from ziggurat.launchers.local import Local
 from ziggurat.launchers.process import WorkerProcess, kernel_kills
 from ziggurat.protocols import Clock, Progress
 
-TRAINING = frozenset({JobKind.TRAIN, JobKind.EVALUATE})
+TRAINING = frozenset({JobKind.TRAIN, JobKind.EVALUATE, JobKind.EXPORT})
 SERVICE = "service"
 MEMORY_CHECK_S = 0.25
 STARTS_IN_VAIN = 3
@@ -40,8 +41,9 @@ def result_path(folder: Path, key: str) -> Path:
 class Pool:
     """The local launcher."""
 
-    def __init__(self, settings: Local, folder: Path, workers: int) -> None:
+    def __init__(self, settings: Local, folder: Path, workers: int, role: str = "") -> None:
         """Start the workers; they become ready while the caller goes on."""
+        before = f"{role}-" if role else ""
         self.settings = settings
         self.folder = folder
         self.clock = Clock()
@@ -51,8 +53,8 @@ class Pool:
         self._ended: dict[str, Progress] = {}
         self._rows: dict[str, list[tuple[int, Any]]] = {}
         (folder / "logs").mkdir(exist_ok=True)
-        self.service = self._spawn(SERVICE)
-        self.workers = [self._spawn(f"worker-{i}") for i in range(workers)]
+        self.service = None if role and workers else self._spawn(before + SERVICE)
+        self.workers = [self._spawn(f"{before}worker-{i}") for i in range(workers)]
 
     def _spawn(self, name: str, vain: int = 0) -> WorkerProcess:
         worker = WorkerProcess(name, self.folder, self.settings.threads, cold=vain > 0)
@@ -61,10 +63,12 @@ class Pool:
         return worker
 
     def _all(self) -> list[WorkerProcess]:
-        return [self.service, *self.workers]
+        return [*self._group(JobKind.PROFILE), *self.workers]
 
     def _group(self, kind: JobKind) -> list[WorkerProcess]:
-        return self.workers if kind in TRAINING else [self.service]
+        if kind in TRAINING:
+            return self.workers
+        return [] if self.service is None else [self.service]
 
     def plan(self, job: Job) -> str:
         """The command line of a worker and the line it would be given."""
@@ -77,7 +81,7 @@ class Pool:
 
     def _quiet(self) -> bool:
         """Whether an exclusive job runs."""
-        return self.service.job is not None and self.service.job.exclusive
+        return any(w.job is not None and w.job.exclusive for w in self._group(JobKind.PROFILE))
 
     def start(self, job: Job) -> str:
         """Give a job to an idle worker."""

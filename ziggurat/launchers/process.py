@@ -173,8 +173,15 @@ class WorkerProcess:
         return self._process.poll()
 
     def _kill(self) -> None:
+        """End its process group, and what it has started in groups of their own."""
+        children: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            children = psutil.Process(self.pid).children(recursive=True)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+        for child in children:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
 
     def end(self, verdict: Failure | None) -> None:
         """End it, with all it has started, and remember why."""

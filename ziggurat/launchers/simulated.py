@@ -21,7 +21,7 @@ from ziggurat.setting import Setting
 
 START_UTC = 1_000_000_000.0
 """Where the virtual clock begins, so that the journals of two equal searches are equal."""
-TRAINING = frozenset({JobKind.TRAIN, JobKind.EVALUATE})
+TRAINING = frozenset({JobKind.TRAIN, JobKind.EVALUATE, JobKind.EXPORT})
 
 
 class Simulated(Setting):
@@ -39,7 +39,12 @@ class Simulated(Setting):
         return False
 
     def launch(
-        self, folder: Path, workers: int, perform: Callable[[Job], Progress], utc: float = START_UTC
+        self,
+        folder: Path,
+        workers: int,
+        perform: Callable[[Job], Progress],
+        utc: float = START_UTC,
+        role: str = "",
     ) -> Simulator:
         """Imagine workers.
 
@@ -48,8 +53,9 @@ class Simulated(Setting):
             workers: How many.
             perform: Answers a job at once; `seconds` of its answer are how long it takes by the clock.
             utc: Where the clock goes on.
+            role: Makes no difference here.
         """
-        del folder
+        del folder, role
         return Simulator(workers, perform, utc)
 
     def clock(self, last_utc: float) -> Callable[[], float]:

@@ -22,7 +22,8 @@ from ziggurat.setting import Setting
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ziggurat.history import History, Segment
+    from ziggurat.history import History
+    from ziggurat.segments import Segment
 
 SEARCH = "search"
 PLAN_TOLERANCE = 1.2

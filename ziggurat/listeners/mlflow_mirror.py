@@ -52,7 +52,7 @@ class MlflowMirror:
         self._cursor_file = run_dir / CURSOR
         self._objectives = objectives
         self._events: list[Event] = []
-        self._folders: list[Path] = []
+        self._copies: list[tuple[int | None, Path]] = []
         self._wake, self._closing, self._abandoned = (threading.Event() for _ in range(3))
         self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
         # what follows belongs to the thread
@@ -89,13 +89,18 @@ class MlflowMirror:
         if not folder.is_dir():
             log.warning("MLflow mirror: there is no folder %s to copy", folder)
             return
-        self._folders.append(folder)
+        self._copies.append((None, folder))
+        self._wake.set()
+
+    def log_files(self, trial: int, files: Sequence[Path]) -> None:
+        """Copy files to the run of a trial, into the folder `export`, once all events so far are written."""
+        self._copies += [(trial, file) for file in files]
         self._wake.set()
 
     @property
     def pending(self) -> int:
-        """Events and folders that are not in MLflow yet."""
-        return len(self._events) - self._mirrored + len(self._folders)
+        """Events, folders and files that are not in MLflow yet."""
+        return len(self._events) - self._mirrored + len(self._copies)
 
     @property
     def down(self) -> bool:
@@ -165,9 +170,14 @@ class MlflowMirror:
             self._mirrored = batch[-1].seq + 1
             self._save()
         elif self._parent is not None:
-            folder = self._folders[0]
-            client.log_artifacts(self._parent, str(folder), artifact_path=folder.name)
-            self._folders.pop(0)
+            trial, path = self._copies[0]
+            if trial is None:
+                client.log_artifacts(self._parent, str(path), artifact_path=path.name)
+            elif trial in self._children:
+                client.log_artifact(self._children[trial], str(path), artifact_path="export")
+            else:
+                log.warning("MLflow mirror: trial %d has no run, so %s is not copied", trial, path.name)
+            self._copies.pop(0)
         else:
             raise ConnectionError("a folder was given before any event")
 

@@ -10,6 +10,7 @@ from ziggurat.events import Body, Event, SegmentPlanned, TrialEnded
 from ziggurat.history import History
 from ziggurat.protocols import Forecast
 
+NOTHING = Forecast(0.0, 0.0)
 RETRIED = frozenset({FailureKind.LOST, FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT})
 
 
@@ -24,6 +25,7 @@ class Rules:
         max_failures: Share of failed trials above which the stage stops.
         device: Device on which candidates are profiled before training; None if no objective needs it.
         measured: Metrics that profiling gives.
+        profiling: What profiling one candidate will take.
         margin_usd: Cost of the seconds that a job may take to stop; kept free beside each forecast.
         overrun_usd: What running jobs have taken beyond their forecasts.
         closed: Why nothing may start any more; empty if nothing is in the way.
@@ -35,6 +37,7 @@ class Rules:
     max_failures: float = 0.5
     device: str | None = None
     measured: tuple[str, ...] = ()
+    profiling: Forecast = NOTHING
     margin_usd: float = 0.0
     overrun_usd: float = 0.0
     closed: str = ""

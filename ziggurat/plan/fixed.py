@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ziggurat.domain import Decision, JobKind, Trial, TrialStatus
 from ziggurat.events import Decided
@@ -42,27 +42,42 @@ def measure_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
     free_slots: int,
     *,
     devices: Sequence[str],
-    service_free: bool,
-    forecast: Callable[[Trial, int], Forecast],
+    free_devices: Collection[str],
+    alone: Collection[str],
+    forecast: Callable[[JobKind, str | None], Forecast],
     rules: Rules,
 ) -> Step:
-    """What is left to measure of the completed trials of a stage: the sealed test part, and every device."""
+    """What is left to do with the completed trials of a stage: the sealed test part, export, every device.
+
+    Args:
+        history: What has happened.
+        stage: Stage of the trials.
+        free_slots: Workers without a job, for evaluating and exporting.
+        devices: All devices.
+        free_devices: Devices on which a model can be measured now.
+        alone: Devices with machines of their own; the others share the run's, one measurement at a time.
+        forecast: What a kind of job will take, on a device or on none.
+        rules: Limits.
+    """
     draft = Draft(history.copy(), rules)
+    free = set(free_devices)
     left = False
+    measured = _measured(history)
     for trial in history.of_stage(stage):
         if trial.rung < trial.top_rung:
             continue
-        wanted = [(JobKind.EVALUATE, None), *((JobKind.PROFILE, d) for d in devices)]
-        for kind, device in wanted:
+        # the export comes last: it could be made up for from the checkpoint, by hand
+        wanted: list[tuple[JobKind, str | None]] = [(JobKind.PROFILE, d) for d in devices]
+        for kind, device in [(JobKind.EVALUATE, None), *wanted, (JobKind.EXPORT, None)]:
             job = other_job(history, trial, kind, device)
-            if job.key.rsplit("-", 1)[0] in _measured(history) or job.attempt > rules.retries:
+            if job.key.rsplit("-", 1)[0] in measured or job.attempt > rules.retries:
                 continue
             left = True
-            slot = service_free if kind is JobKind.PROFILE else free_slots > 0
-            if slot and draft.history.trials[trial.number].job is None and not draft.blocked:
-                draft.start(job, forecast(trial, -1))
-                service_free = service_free and kind is not JobKind.PROFILE
-                free_slots -= kind is JobKind.EVALUATE
+            slot = free_slots > 0 if device is None else device in free
+            idle = draft.history.trials[trial.number].job is None
+            if slot and idle and not draft.blocked and draft.start(job, forecast(kind, device)):
+                free_slots -= device is None
+                free -= set() if device is None else {device} if device in alone else free - set(alone)
     done = not draft.history.open_segments and (not left or bool(draft.blocked))
     return Step((), tuple(draft.jobs), 0, draft.blocked, done=done)
 

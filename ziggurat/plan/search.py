@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ziggurat.domain import JobKind, Trial, TrialStatus
+from ziggurat.domain import JobKind, Objective, Trial, TrialStatus
 from ziggurat.events import Decided, TrialEnded
+from ziggurat.history import History
 from ziggurat.plan.draft import Draft, Rules, Step, end_failed, other_job, train_job
-from ziggurat.protocols import Context, Forecast, Searcher, Stopper, Strategy
+from ziggurat.protocols import Context, Searcher, Stopper, Strategy
 
 FAILURES_COUNT_FROM = 10
 REJECTIONS_PER_TRIAL = 20
+DOUBT = 2.0
+"""So many times its stated error on either side of a limit a prediction does not tell whether it is kept."""
 
 
 def next_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
@@ -22,6 +25,7 @@ def next_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
     stopper: Stopper | Strategy,
     rules: Rules,
     service_free: bool = True,
+    device_free: bool | None = None,
     asking: bool = False,
     exhausted: bool = False,
     joint: bool = False,
@@ -34,7 +38,8 @@ def next_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
         searcher: Its `ahead` and `batch` say how many proposals are asked for, and when.
         stopper: Decides on trials at a rung, and promotes paused ones.
         rules: Limits.
-        service_free: A profile job or a request for proposals can be started.
+        service_free: A request for proposals can be started, or a profile job where the service measures.
+        device_free: A profile job can be started beside that; None where the service measures.
         asking: A request for proposals is under way.
         exhausted: The searcher has no further candidate; a joint strategy has nothing to start or promote.
         joint: The searcher is a strategy that promotes trials as well, so it is asked until it is exhausted.
@@ -54,9 +59,9 @@ def next_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
         context = replace(context, trials=len(trials))
     _fill(draft, context, stopper, free_slots)
     missing = 0 if exhausted else max(free_slots, 1) if joint else context.trials - len(counted)
-    profiling = service_free and _profile_next(draft, context.stage)
+    profiling = (service_free if device_free is None else device_free) and _profile_next(draft, context)
     want = 0
-    if service_free and not profiling and not asking and not draft.blocked:
+    if service_free and not (profiling and device_free is None) and not asking and not draft.blocked:
         want = _wanted(draft, context.stage, searcher, missing, max(0, free_slots - len(draft.jobs)))
     active = any(
         not t.ended and t.status is not TrialStatus.PAUSED for t in draft.history.of_stage(context.stage)
@@ -66,13 +71,15 @@ def next_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
     return Step(tuple(draft.bodies), tuple(draft.jobs), want, draft.blocked, done=done)
 
 
-def _profile_next(draft: Draft, stage: str) -> bool:
+def _profile_next(draft: Draft, context: Context) -> bool:
     """Have the first waiting trial measured that is not yet; whether the service is used for it."""
-    waiting = draft.history.with_status(stage, TrialStatus.WAITING)
-    trial = next((t for t in waiting if not _profiled(t, draft.rules)), None)
+    here = replace(context, history=draft.history)
+    waiting = draft.history.with_status(context.stage, TrialStatus.WAITING)
+    trial = next((t for t in waiting if not _profiled(t, here, draft.rules)), None)
     if trial is None or draft.blocked:
         return False
-    draft.start(other_job(draft.history, trial, JobKind.PROFILE, draft.rules.device), Forecast(0.0, 0.0))
+    job = other_job(draft.history, trial, JobKind.PROFILE, draft.rules.device)
+    draft.start(job, draft.rules.profiling)
     return True
 
 
@@ -84,16 +91,31 @@ def _wanted(draft: Draft, stage: str, searcher: Searcher | Strategy, missing: in
     return max(0, min(missing, max(int(getattr(searcher, "batch", 1)), lacking))) if lacking > 0 else 0
 
 
-def _profiled(trial: Trial, rules: Rules) -> bool:
-    return rules.device is None or all(m in trial.static for m in rules.measured)
+def _profiled(trial: Trial, context: Context, rules: Rules) -> bool:
+    """Whether enough is known of a trial's candidate on the device to train it."""
+    if rules.device is None:
+        return True
+    known = all(m in trial.static for m in rules.measured)
+    return known and not any(_unsure(trial, o, context.history) for o in context.objectives)
+
+
+def _unsure(trial: Trial, objective: Objective, history: History) -> bool:
+    """Whether a metric is only predicted, so near the limit that it must be measured to know."""
+    found = trial.static.get(objective.metric)
+    if objective.limit is None or found is None or not found.predicted or found.spread is None:
+        return False
+    near = abs(found.value - objective.limit) <= DOUBT * found.spread
+    return near and all(s.job.trial != trial.number for s in history.successes(JobKind.PROFILE))
 
 
 def _reject(draft: Draft, context: Context) -> None:
     """End waiting trials that are known to break a hard limit before any training."""
     for trial in draft.history.with_status(context.stage, TrialStatus.WAITING):
         for o in context.objectives:
-            if o.metric in trial.static and o.breaks_limit(trial.value(o.metric)):
-                reason = f"{o.metric} is {trial.value(o.metric):.6g}, the limit is {o.limit:.6g}"
+            known = o.metric in trial.static and not _unsure(trial, o, draft.history)
+            if known and o.breaks_limit(trial.value(o.metric)):
+                word = "predicted as" if trial.static[o.metric].predicted else "is"
+                reason = f"{o.metric} {word} {trial.value(o.metric):.6g}, the limit is {o.limit:.6g}"
                 draft.note(TrialEnded(trial.number, TrialStatus.REJECTED, None, reason))
                 break
 
@@ -140,4 +162,4 @@ def _next_trial(context: Context, stopper: Stopper | Strategy, rules: Rules) -> 
     if promoted is not None:
         return promoted
     waiting = context.history.with_status(context.stage, TrialStatus.WAITING)
-    return next((t for t in waiting if _profiled(t, rules)), None)
+    return next((t for t in waiting if _profiled(t, context, rules)), None)

@@ -5,61 +5,51 @@ The fields are the YAML; what they do is in sibling modules, which import torch 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from ziggurat.errors import SpecError
-from ziggurat.setting import Setting
+from ziggurat.profilers.setting import DeviceSetting
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from ziggurat.domain import Candidate, Measurement
+    from ziggurat.profilers.inputs import Example
 
 
-class TorchDevice(Setting):
-    """A CPU or CUDA device measured through torch."""
+class TorchDevice(DeviceSetting):
+    """A CPU or CUDA device measured through torch, eager or compiled."""
 
     kind: Literal["torch"] = "torch"
-    name: str = Field(
-        default="local",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
-        description="Name of the device in reports.",
-    )
     device: str = Field(
         default="cpu", pattern=r"^(cpu|cuda(:\d{1,2})?)$", description="cpu, cuda, cuda:0, ..."
     )
-    batch_size: int = Field(default=1, ge=1, le=65_536, description="Examples in a measured batch.")
     threads: int = Field(default=1, ge=1, le=1024, description="Threads of torch while measuring on a CPU.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="Type of weights and examples."
     )
-    warmup: int = Field(default=10, ge=0, le=100_000, description="Runs before measuring.")
-    repetitions: int = Field(default=100, ge=20, le=1_000_000, description="Measured runs.")
-    max_seconds: float = Field(
-        default=2.0,
-        gt=0,
-        le=3600,
-        description="Time for one model; at least 20 runs are measured all the same.",
+    compile: bool = Field(
+        default=False,
+        description="Measure what `torch.compile` makes of the model; takes seconds a model and needs a C++ "
+        "compiler.",
     )
-    noise_limit: float = Field(
-        default=0.1,
-        gt=0,
-        le=10,
-        description="Samples are noisy if the central 68 % are wider than this, relative to the median.",
-    )
-    usd_per_hour: float = Field(default=0.0, ge=0, le=10_000, description="Price of the device.")
 
     def check(self) -> None:
-        """Whether the device is there; imports torch only if it is a GPU.
+        """Whether the device and, for `compile`, a compiler are there; imports torch only if it has to.
 
         Raises:
-            SpecError: CUDA is asked for and absent.
+            SpecError: CUDA is asked for and absent, or there is no compiler.
         """
-        if self.device == "cpu":
-            return
+        if self.device != "cpu":
+            self._check_gpu()
+        if self.compile:
+            self._check_compiler()
+
+    def _check_gpu(self) -> None:
         import torch
 
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -70,21 +60,65 @@ class TorchDevice(Setting):
                 "devices here; use device: cpu or run where the GPU is"
             )
 
+    def _check_compiler(self) -> None:
+        from torch._inductor import config
+
+        names = config.cpp.cxx if isinstance(config.cpp.cxx, tuple) else (config.cpp.cxx,)
+        if not any(name and shutil.which(name) for name in names):
+            raise SpecError(
+                f"devices: '{self.name}' asks for compile: true, but no C++ compiler is here (looked for "
+                f"{', '.join(n for n in names if n)}); install one, use compile: false or kind: onnxruntime"
+            )
+
+    def describe(self) -> str:
+        """What is measured, in a few words."""
+        from ziggurat.profilers.energy import joules_of
+
+        threads = f", {self.threads} thread{'s' * (self.threads > 1)}" if self.device == "cpu" else ""
+        counter = "with" if joules_of(self.device) is not None else "no"
+        return (
+            f"torch {'compiled' if self.compile else 'eager'} on {self.device}, {self.dtype}{threads}, "
+            f"batch of {self.batch_size}, {counter} energy counter"
+        )
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """What the numbers depend on."""
+        from ziggurat.profilers import hardware
+
+        gpu = hardware.gpu(int(self.device.partition(":")[2] or 0)) if self.device != "cpu" else {}
+        return {
+            **hardware.machine(),
+            **gpu,
+            "library": hardware.library("torch"),
+            "device": self.device,
+            "compile": str(self.compile).lower(),
+            "precision": self.dtype,
+            "threads": str(self.threads),
+            "batch_size": str(self.batch_size),
+        }
+
+    def latency(self, model: nn.Module, example: Example) -> tuple[Measurement, ...]:
+        """The measurements of `profile` that come from running the model, without its memory."""
+        from ziggurat.profilers.latency import latency
+
+        return latency(self, model, example)
+
     def profile(
-        self, model: nn.Module, example: Tensor, candidate: Candidate | None = None
+        self, model: nn.Module, example: Example, candidate: Candidate | None = None
     ) -> tuple[Measurement, ...]:
         """Latency and memory of a model in evaluation mode.
 
         Args:
             model: Left unchanged; a copy is measured.
-            example: (1, *shape), one example as a batch; it is repeated to the batch size.
+            example: (1, *shape), one example as a batch; it is repeated to the batch size. Several of them
+                for a model with several inputs.
             candidate: Makes no difference here.
 
         Returns:
-            latency_p50_ms, latency_p90_ms and latency_p99_ms of one batch; latency_noise, the width of the
-            central 68 % of the samples relative to their median; peak_memory_mb, on CUDA the most that the
-            model, the batch and the forward pass allocate, on a CPU the weights plus the results alive at
-            the same time.
+            latency_p50_ms, latency_p90_ms and latency_p99_ms of one batch; latency_noise, half the width of
+            the 95 % interval of p50 relative to it; cpu_share on a CPU; energy_mj of one batch where a
+            counter is readable; peak_memory_mb, on CUDA the most that the model, the batch and the forward
+            pass allocate, on a CPU the weights plus the results alive at the same time in eager mode.
 
         Raises:
             SpecError: The device is absent or cannot run the model in the asked type.
@@ -93,7 +127,3 @@ class TorchDevice(Setting):
         from ziggurat.profilers.latency import profile
 
         return profile(self, model, example)
-
-    def noisy(self, measurements: Sequence[Measurement]) -> bool:
-        """Whether the samples behind a profile scatter more than `noise_limit`."""
-        return any(m.metric == "latency_noise" and m.value > self.noise_limit for m in measurements)

@@ -1,4 +1,4 @@
-"""Latency and memory of a model in evaluation mode, measured on the device of a setting.
+"""Latency and memory of a model in evaluation mode, measured by torch on the device of a setting.
 
 A run is one batch through the model, waited for. Time is taken by the clock on a CPU and by events on a GPU.
 """
@@ -6,81 +6,99 @@ A run is one batch through the model, waited for. Time is taken by the clock on 
 from __future__ import annotations
 
 import copy
-import gc
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ziggurat.domain import Measurement
 from ziggurat.errors import SpecError
 from ziggurat.profilers.device import TorchDevice
+from ziggurat.profilers.energy import joules_of
+from ziggurat.profilers.inputs import batches
 from ziggurat.profilers.memory import peak_bytes
-from ziggurat.protocols import FloatArray
+from ziggurat.profilers.quiet import quiet
+from ziggurat.profilers.sampling import Gauges, sample, summary
 
-_FEWEST = 20
-"""Samples that are taken however long they need."""
+if TYPE_CHECKING:
+    from ziggurat.profilers.inputs import Example
 
 
-def profile(setting: TorchDevice, model: nn.Module, example: Tensor) -> tuple[Measurement, ...]:
-    """Latency percentiles and their noise, and peak memory; see `TorchDevice.profile`."""
+def profile(setting: TorchDevice, model: nn.Module, example: Example) -> tuple[Measurement, ...]:
+    """Latency percentiles and their noise, energy, and peak memory; see `TorchDevice.profile`."""
+    device = torch.device(setting.device)
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        found = latency(setting, model, example)
+        peak = torch.cuda.max_memory_allocated(device) - before
+    else:
+        found = latency(setting, model, example)
+        peak = peak_bytes(*_placed(setting, model, example))
+    return (*found, Measurement("peak_memory_mb", peak / 1e6, "MB", device=setting.name))
+
+
+def latency(setting: TorchDevice, model: nn.Module, example: Example) -> tuple[Measurement, ...]:
+    """Latency percentiles and their noise, and energy."""
     setting.check()
-    device, dtype = torch.device(setting.device), getattr(torch, setting.dtype)
-    before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
-    model = copy.deepcopy(model).to(device, dtype).eval()
-    batch = example[:1].to(device, dtype).repeat(setting.batch_size, *(1,) * (example.dim() - 1))
-    with _threads(setting.threads if device.type == "cpu" else None), _no_collection():
+    device = torch.device(setting.device)
+    on_cpu = device.type == "cpu"
+    model, *inputs = _placed(setting, model, example)
+    gauges = Gauges(cpu=time.thread_time if on_cpu else None, joules=joules_of(setting.device))
+    with ExitStack() as stack:
+        stack.enter_context(_threads(setting.threads if on_cpu else None))
+        stack.enter_context(torch.inference_mode())
+        run: Callable[..., object] = model
+        if setting.compile:
+            run = stack.enter_context(_compiled(setting, model, inputs))
         try:
-            with torch.inference_mode():
-                milliseconds = _sampled(setting, lambda: model(batch), device)
+            sampled = sample(_timer(lambda: run(*inputs), device), setting, gauges)
         except NotImplementedError as error:
             raise SpecError(
                 f"device '{setting.name}': the model cannot run as {setting.dtype} on {setting.device} "
                 f"({str(error).splitlines()[0]}); use dtype: float32"
             ) from error
-        if device.type == "cuda":
-            peak = torch.cuda.max_memory_allocated(device) - before
-        else:
-            peak = peak_bytes(model, batch)
-    memory = Measurement("peak_memory_mb", peak / 1e6, "MB", device=setting.name)
-    return (*summary(milliseconds, setting.name), memory)
+    return summary(sampled, setting.name)
 
 
-def summary(milliseconds: FloatArray, device: str) -> tuple[Measurement, ...]:
-    """Percentiles of (n,) samples, each with half the width of the central 68 % as spread, and their noise.
+def _placed(
+    setting: TorchDevice, model: nn.Module, example: Example
+) -> tuple[nn.Module, *tuple[Tensor, ...]]:
+    """A copy of the model and its inputs, on the device, in its type and of the batch size."""
+    device, dtype = torch.device(setting.device), getattr(torch, setting.dtype)
+    inputs = tuple(b.to(device, dtype) for b in batches(example, setting.batch_size))
+    return copy.deepcopy(model).to(device, dtype).eval(), *inputs
 
-    The noise is that width relative to the median.
+
+@contextmanager
+def _compiled(
+    setting: TorchDevice, model: nn.Module, inputs: list[Tensor]
+) -> Iterator[Callable[..., object]]:
+    """What torch.compile makes of a model, compiled before it is handed out.
+
+    torch keeps a few compiled versions of a class's code and then runs it eagerly without a word; forgetting
+    all of them before and after keeps every model of a search compiled.
     """
-    low, middle, high = np.quantile(milliseconds, (0.16, 0.5, 0.84))
-    samples, spread = len(milliseconds), float(high - low) / 2
+    from torch._inductor import config
 
-    def latency(percent: int) -> Measurement:
-        value = float(np.quantile(milliseconds, percent / 100))
-        return Measurement(
-            f"latency_p{percent}_ms", value, "ms", device=device, spread=spread, samples=samples
-        )
-
-    noise = Measurement("latency_noise", float((high - low) / middle), device=device, samples=samples)
-    return (latency(50), latency(90), latency(99), noise)
-
-
-def _sampled(setting: TorchDevice, run: Callable[[], object], device: torch.device) -> FloatArray:
-    """Milliseconds of single runs after a warm-up, which takes no more than half of the time."""
-    once = _timer(run, device)
-    start = time.perf_counter()
-    for _ in range(setting.warmup):
-        once()
-        if time.perf_counter() - start > setting.max_seconds / 2:
-            break
-    samples: list[float] = []
-    while len(samples) < setting.repetitions:
-        samples.append(once())
-        if len(samples) >= _FEWEST and time.perf_counter() - start > setting.max_seconds:
-            break
-    return np.array(samples)
+    torch.compiler.reset()
+    try:
+        run: Callable[..., object] = torch.compile(model)
+        try:
+            # in this process: a pool of compiling processes would outlive it
+            with quiet(), config.patch(compile_threads=1):
+                run(*inputs)
+        except Exception as error:
+            text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+            raise SpecError(
+                f"device '{setting.name}': torch.compile fails on the model ({type(error).__name__}: "
+                f"{text[:200]}); use compile: false or kind: onnxruntime"
+            ) from error
+        yield run
+    finally:
+        torch.compiler.reset()
 
 
 def _timer(run: Callable[[], object], device: torch.device) -> Callable[[], float]:
@@ -117,15 +135,3 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection within a measured run."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

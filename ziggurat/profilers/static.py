@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -71,6 +72,13 @@ def static_metrics(build: Callable[[], nn.Module], example_shape: tuple[int, ...
     )
 
 
+def summed(parts: Sequence[tuple[Measurement, ...]]) -> tuple[Measurement, ...]:
+    """Static metrics of a model that is made of parts, given those of each part."""
+    totals = [sum(values) for values in zip(*([m.value for m in part] for part in parts), strict=True)]
+    # sizes are whole numbers of bytes in megabytes
+    return tuple(replace(m, value=round(total, 6)) for m, total in zip(parts[0], totals, strict=True))
+
+
 def count_flops(model: nn.Module, batch: Tensor) -> tuple[int, list[str]]:
     """Floating-point operations of one forward pass in evaluation mode, two for each multiply-add.
 
@@ -103,7 +111,11 @@ def _counted(
         return model, count_flops(model, torch.zeros((1, *shape)))
 
 
-def _bytes(model: nn.Module) -> int:
+def _bytes(model: nn.Module) -> float:
+    """Bytes of the state; a model that is stored in fewer bits says so by a method `size_bytes`."""
+    stated = getattr(model, "size_bytes", None)
+    if callable(stated):
+        return float(stated())
     tensors = [t for t in model.state_dict().values() if isinstance(t, Tensor)]
     return sum(t.numel() * t.element_size() for t in tensors)
 

@@ -32,6 +32,7 @@ class ReportFacts:
         resume: Command that continues it.
         spec_text: The resolved spec as YAML, secrets as variable names; by default a redacted copy.
         version: Version of the software.
+        cards: Address of the card of each retrained model, relative to the page, by number of its trial.
     """
 
     status: RunStatus | None = None
@@ -50,3 +51,4 @@ class ReportFacts:
     resume: str = ""
     spec_text: str | None = None
     version: str = ""
+    cards: Mapping[int, str] = field(default_factory=dict)

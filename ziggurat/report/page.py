@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ziggurat.report import (
     answer,
     charts,
+    devices,
     images,
     panels,
     progress,
@@ -131,7 +132,8 @@ def render(case: Case, series: Series, utc: float) -> str:
         sentences=answer.sentences(case),
         cards=tables.cards(case),
         retrained=tables.retrained(case),
-        latencies=tables.latencies(case),
+        measured=devices.table(case),
+        model_cards=sorted(case.facts.cards.items()),
         retraining=answer.retraining_state(case),
         looks=answer.looks(case.facts.test_looks),
         pareto=[_place(c) for c in drawn if c["id"].startswith("pareto")],

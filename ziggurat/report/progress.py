@@ -17,7 +17,8 @@ from ziggurat.report.summary import SEARCH, answers, front_of, volume_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ziggurat.history import History, Segment
+    from ziggurat.history import History
+    from ziggurat.segments import Segment
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class FrontRow:
-    """One point of the front: values in the metrics' own units, by metric name."""
+    """One point of the front: values in the metrics' own units, by metric name.
+
+    `predicted` has those that were not measured but predicted for a device, each with its relative error.
+    """
 
     trial: int
     candidate: Candidate
@@ -42,6 +45,7 @@ class FrontRow:
     rung: int
     cost_usd: float
     knee: bool = False
+    predicted: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

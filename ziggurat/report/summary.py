@@ -94,9 +94,15 @@ def front_rows(objectives: tuple[Objective, ...], history: History) -> tuple[Fro
             rung=t.rung,
             cost_usd=t.cost_usd,
             knee=t.number == middle,
+            predicted={n: _error(m) for n, m in known(t).items() if m.predicted},
         )
         for t in front
     )
+
+
+def _error(predicted: Measurement) -> float:
+    """Relative error of a prediction."""
+    return (predicted.spread or 0.0) / abs(predicted.value) if predicted.value else 0.0
 
 
 def _knee(front: Sequence[Trial], objectives: tuple[Objective, ...]) -> int | None:

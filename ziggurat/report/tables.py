@@ -1,4 +1,4 @@
-"""The tables of the page as rows of text: key numbers, front, retrained models and their latencies.
+"""The tables of the page as rows of text: key numbers, front and retrained models.
 
 Cells are plain text; the template escapes them.
 """
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 ROWS = 200
 """Longest table printed; the rest is in front.json."""
-ENDINGS = ("latency_p50_ms", "latency_p90_ms", "latency_p99_ms", "latency_noise")
+LATENCIES = ("latency_p50_ms", "latency_p90_ms", "latency_p99_ms")
+DEVICE_METRICS = (*LATENCIES, "peak_memory_mb", "file_size_mb", "energy_mj")
+"""Metrics of a model on a device."""
+QUALITY = ("latency_noise", "cpu_share")
+"""Metrics that say how good a measurement is, not how good a model."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,18 @@ def column(objective: Objective, unit: str) -> Cell:
     )
 
 
+def measured(name: str) -> bool:
+    """Whether a metric was measured on a device."""
+    return "@" in name or name in DEVICE_METRICS or name in QUALITY
+
+
 def front(summary: Summary) -> Table:
     """The front with exact settings."""
     rows = summary.front[:ROWS]
     known = {o.metric for o in summary.objectives}
-    others = dict.fromkeys(n for r in rows for n in r.metrics if n not in known and n != "latency_noise")
+    others = dict.fromkeys(
+        n for r in rows for n in r.metrics if n not in known and n.partition("@")[0] not in QUALITY
+    )
     names = dict.fromkeys(n for r in rows for n in r.candidate.choices)
     same = shared([r.candidate for r in rows])
     differing = [n for n in names if n not in same]
@@ -145,15 +156,29 @@ def front(summary: Summary) -> Table:
     )
     notes = ["◆ marks the knee, the balanced choice." if any(r.knee for r in rows) else ""]
     notes.append(f"The same for all: {', '.join(f'{n} = {v}' for n, v in same.items())}." if same else "")
+    notes.append(predictions(summary))
     hidden = len(summary.front) - len(rows)
     notes.append(f"{hidden:,} further points are in front.json." if hidden > 0 else "")
     return Table(head, body, " ".join(n for n in notes if n))
 
 
+def predictions(summary: Summary) -> str:
+    """Which metrics of the front were predicted rather than measured, and how well; empty if none."""
+    parts = []
+    for name in dict.fromkeys(n for r in summary.front for n in r.predicted):
+        errors = [r.predicted[name] for r in summary.front if name in r.predicted]
+        points = f"{len(errors)} of {words.many(len(summary.front), 'point')}"
+        what = words.capital(words.name_of(name))
+        parts.append(f"{what} is predicted by a table for {points} (± {100 * max(errors):.1f} %).")
+    if parts and summary.retrained:
+        parts.append("Retrained models are measured.")
+    return " ".join(parts)
+
+
 def retrained(case: Case) -> Table:
-    """Retrained models: mean and spread over seeds, without latencies."""
+    """Retrained models: mean and spread over seeds, without what was measured on devices."""
     rows = case.summary.retrained
-    names = [n for n in dict.fromkeys(n for r in rows for n in r.metrics) if n.split("@")[0] not in ENDINGS]
+    names = [n for n in dict.fromkeys(n for r in rows for n in r.metrics) if not measured(n)]
     names.sort(key=lambda n: (not n.startswith("test_"), not words.is_accuracy(n)))
     same = shared([r.candidate for r in rows])
     head = (
@@ -187,50 +212,3 @@ def _stat(name: str, stat: Statistic | None, *, strong: bool) -> Cell:
         return Cell(words.ABSENT, "number")
     each = ", ".join(words.shown(name, v, stat.unit) for v in stat.values)
     return Cell(words.spread(name, stat.mean, stat.spread), "number strong" if strong else "number", each)
-
-
-def latencies(case: Case) -> Table:
-    """Measured latencies of the retrained models on each device, with a verdict on their noise."""
-    limits = {d.name: d.noise_limit for d in case.spec.devices}
-    # the first device is the one of the objectives: its metrics carry no device in their names
-    first = next(iter(limits))
-    body = []
-    for row in case.summary.retrained:
-        devices = dict.fromkeys(n.partition("@")[2] for n in row.metrics if n.split("@")[0] in ENDINGS[:3])
-        for device in devices:
-            found = [row.metrics.get(f"{e}@{device}" if device else e) for e in ENDINGS]
-            name = device or first
-            times = [
-                Cell(words.spread(e, s.mean, None) if s else words.ABSENT, "number")
-                for e, s in zip(ENDINGS[:3], found, strict=False)
-            ]
-            verdict = noise(found[3].mean if found[3] else _relative(found[0]), limits.get(name, 0.1))
-            body.append(
-                (
-                    Cell(str(row.trial), "number"),
-                    Cell(name, "", case.facts.devices.get(name, "")),
-                    *times,
-                    verdict,
-                )
-            )
-    labels = ("p50 (ms)", "p90 (ms)", "p99 (ms)")
-    head = (Cell("Trial", "number"), Cell("Device"), *(Cell(t, "number") for t in labels), Cell("Noise"))
-    notes = [f"{n}: {text}." for n, text in case.facts.devices.items()]
-    return Table(head, tuple(body), " ".join(notes))
-
-
-def _relative(stat: Statistic | None) -> float | None:
-    return None if stat is None or stat.noise is None or not stat.mean else 2 * stat.noise / stat.mean
-
-
-def noise(width: float | None, limit: float) -> Cell:
-    """The verdict on noise: the width of the central 68 % relative to the median, against its limit."""
-    if width is None:
-        return Cell("unknown")
-    if width <= limit:
-        return Cell(f"steady ({100 * width:.0f} %)", "good")
-    return Cell(
-        f"noisy ({100 * width:.0f} %)",
-        "bad",
-        f"above {100 * limit:.0f} %: differences this small mean nothing",
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ziggurat.report import words
-from ziggurat.report.tables import shared
+from ziggurat.report.tables import predictions, shared
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -95,6 +95,8 @@ def cut(text: str, width: int) -> str:
 def _notes(summary: Summary, width: int) -> list[str]:
     same = shared([r.candidate for r in summary.front])
     notes = ["* the knee of the front, the balanced choice"] if any(r.knee for r in summary.front) else []
+    if predicted := predictions(summary):
+        notes.append(cut(predicted, width))
     if same:
         notes.append(cut("the same for all: " + " ".join(f"{n}={v}" for n, v in same.items()), width))
     return notes

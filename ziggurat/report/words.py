@@ -26,8 +26,12 @@ NAMES = {
     "latency_p50_ms": "latency p50",
     "latency_p90_ms": "latency p90",
     "latency_p99_ms": "latency p99",
+    "file_size_mb": "file size",
+    "onnx_accuracy": "accuracy as ONNX",
+    "int8_accuracy": "accuracy in 8 bits",
+    "energy_mj": "energy",
 }
-UNITS = {"_ms": "ms", "_mb": "MB", "_s": "s", "_usd": "US$"}
+UNITS = {"_ms": "ms", "_mb": "MB", "_mj": "mJ", "_s": "s", "_usd": "US$"}
 COUNTS = frozenset({"parameters", "flops"})
 ABSENT = "\u2013"
 """What stands where there is no value."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,18 +58,10 @@ def gather(context: Context) -> Evidence:
     The rung is the highest with at least max(8, d + 2) complete results for d free axes; without one, the
     rung with the most. Trials that have not come that far are left out, unless they are under way: then
     they are pending.
-
-    Source of the rule: Falkner et al. 2018, arXiv 1807.01774, section 3.2.
     """
     axes = free_axes(context.choices)
     trials = context.mine()
-    complete = {
-        rung: [t for t in trials if rung in t.results and _known(t, context.objectives, rung)]
-        for rung in range(len(context.ladder))
-    }
-    enough = [rung for rung, found in complete.items() if len(found) >= max(FEW, len(axes) + 2)]
-    rung = max(enough) if enough else max(complete, key=lambda r: (len(complete[r]), -r))
-    done = complete[rung]
+    rung, done = compared_at(context, trials, enough=max(FEW, len(axes) + 2))
     objectives = tuple(o for o in context.objectives if len({t.value(o.metric, rung) for t in done}) > 1)
     return Evidence(
         axes=axes,
@@ -82,6 +75,32 @@ def gather(context: Context) -> Evidence:
             if t.status in UNDER_WAY and rung not in t.results
         },
     )
+
+
+def compared_at(
+    context: Context, trials: Sequence[Trial], *, enough: int, at_most: int | None = None
+) -> tuple[int, list[Trial]]:
+    """The highest rung at which enough trials have a complete result, with these trials in their order.
+
+    Without such a rung the one with the most counts, the lower one of two equals. Results of different rungs
+    are never compared.
+
+    Args:
+        context: Its objectives say what a complete result is.
+        trials: Those that may be compared.
+        enough: How many must be comparable.
+        at_most: How many are taken, those that come first.
+
+    Source of the rule: Falkner et al. 2018, arXiv 1807.01774, section 3.2.
+    """
+    best: tuple[int, list[Trial]] = (0, [])
+    for rung in range(context.top, -1, -1):
+        complete = (t for t in trials if rung in t.results and _known(t, context.objectives, rung))
+        found = list(islice(complete, at_most))
+        best = (rung, found) if len(found) >= len(best[1]) else best
+        if len(found) >= enough:
+            break
+    return best
 
 
 def gap(evidence: Evidence, initial: int) -> str:

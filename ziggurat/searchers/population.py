@@ -7,9 +7,8 @@ same however often and wherever it is formed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,26 +55,11 @@ def compared(context: Context, last: int | None = None) -> Individuals:
     youngest = [t for t in reversed(context.mine()) if t.rung >= 0 and t.status not in GONE]
     enough = max(evidence.FEW, len(evidence.free_axes(context.choices)) + 2)
     wanted = None if last is None else max(last, enough)
-    best: list[tuple[Trial, list[float]]] = []
-    for rung in range(context.top, -1, -1):
-        found = list(islice(_complete(youngest, context.objectives, rung), wanted))
-        best = found if len(found) >= len(best) else best
-        if len(best) >= enough:
-            break
-    kept = best[:last][::-1]
-    losses = np.array([row for _, row in kept], dtype=float).reshape(len(kept), len(context.objectives))
-    return Individuals([t for t, _ in kept], losses, excess(losses, context.objectives))
-
-
-def _complete(
-    trials: Iterable[Trial], objectives: tuple[Objective, ...], rung: int
-) -> Iterator[tuple[Trial, list[float]]]:
-    """Trials whose objectives are all known at a rung, with their losses."""
-    for trial in trials:
-        if rung in trial.results:
-            losses = trial.losses(objectives, rung)
-            if all(map(math.isfinite, losses)):
-                yield trial, losses
+    rung, found = evidence.compared_at(context, youngest, enough=enough, at_most=wanted)
+    kept = found[:last][::-1]
+    rows = [t.losses(context.objectives, rung) for t in kept]
+    losses = np.array(rows, dtype=float).reshape(len(kept), len(context.objectives))
+    return Individuals(kept, losses, excess(losses, context.objectives))
 
 
 def excess(losses: FloatArray, objectives: tuple[Objective, ...]) -> FloatArray:

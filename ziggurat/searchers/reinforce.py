@@ -20,8 +20,8 @@ from ziggurat.searchers import fresh
 from ziggurat.setting import Setting
 
 if TYPE_CHECKING:
-    from ziggurat.history import Segment
     from ziggurat.searchers.controller import Controller
+    from ziggurat.segments import Segment
 
 BATCHES, BATCH = 4, 16
 """Candidates that are drawn from the policy before something else stands in for it."""

@@ -10,11 +10,16 @@ from ziggurat.choices import Between, Choices, Range, Values
 from ziggurat.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from ziggurat.domain import Candidate, Value
+    from ziggurat.operations import Operation
+    from ziggurat.protocols import Signature
 
+_IMAGE_DIMENSIONS = 3
 ACTIVATION_NAMES = ("relu", "gelu", "tanh", "silu")
+MOST_OPERATIONS = 50_000
+"""Beyond these a space is not taken apart: no one could measure them."""
 
 
 def default_hyperparameters() -> dict[str, Values | Range]:
@@ -109,15 +114,65 @@ def joined(architecture: Choices, declared: Choices) -> dict[str, Values | Range
     return together
 
 
-def repeated(name: str, choice: Values | Range, depth: Values | Range) -> dict[str, Values | Range]:
-    """One choice for each level, `name_1`, `name_2`, ..., that exists if `depth` reaches the level."""
+def repeated(
+    name: str, choice: Values | Range, depth: Values | Range, of: str = "depth"
+) -> dict[str, Values | Range]:
+    """One choice for each level, `name_1`, `name_2`, ..., that exists if the depth `of` reaches the level."""
     levels = [int(v) for v in _extremes(depth)]
     return {
         f"{name}_{level}": choice
         if level <= min(levels)
-        else choice.model_copy(update={"when": {**choice.when, "depth": Between(min=level)}})
+        else choice.model_copy(update={"when": {**choice.when, of: Between(min=level)}})
         for level in range(1, max(levels) + 1)
     }
+
+
+def options(name: str, choice: Values | Range) -> list[Value]:
+    """All values that a choice can take, in order.
+
+    Raises:
+        ValueError: There is no end of them.
+    """
+    if isinstance(choice, Values):
+        return list(choice.values)
+    if math.isinf(choice.size):
+        raise ValueError(
+            f"{name} can be {_shown(choice)}, but must have listed values; list them or add a step"
+        )
+    pace = choice.step or 1
+    # a logarithmic range has steps of unequal share, so its values are counted, not read off
+    values = (choice.at(choice.unit(choice.min + i * pace)) for i in range(int(choice.size)))
+    return list(dict.fromkeys(values))
+
+
+def images(kind: str, signature: Signature) -> None:
+    """Refuse data that are no images.
+
+    Raises:
+        SpecError: An example has no shape of (channels, height, width).
+    """
+    if len(signature.shape) != _IMAGE_DIMENSIONS:
+        raise SpecError(
+            f"space.kind is '{kind}', which needs data of shape (channels, height, width), but an example "
+            f"has shape {signature.shape}; use space.kind mlp, or images (for digits: data.image: true)"
+        )
+
+
+def distinct(kind: str, operations: Iterable[Operation]) -> tuple[Operation, ...]:
+    """Each operation of a space once, in order.
+
+    Raises:
+        SpecError: There are more than `MOST_OPERATIONS`.
+    """
+    found: dict[Operation, None] = {}
+    for operation in operations:
+        found[operation] = None
+        if len(found) > MOST_OPERATIONS:
+            raise SpecError(
+                f"space '{kind}' has more than {MOST_OPERATIONS} operations at all their shapes, too many to "
+                "list; give widths and other choices as short lists"
+            )
+    return tuple(found)
 
 
 def chosen(candidate: Candidate, name: str) -> Value:

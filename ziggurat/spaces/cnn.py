@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ziggurat.choices import Choice, Choices, Range, Values
+from ziggurat.domain import Value
 from ziggurat.errors import SpecError
+from ziggurat.operations import Operation
 from ziggurat.setting import Setting
 from ziggurat.spaces import bounds
 
@@ -17,8 +21,8 @@ if TYPE_CHECKING:
     from ziggurat.domain import Candidate
     from ziggurat.protocols import Signature
 
-_IMAGE_DIMENSIONS = 3
 BlockChoice = Literal["channels", "kernel", "skip", "pooling"]
+_BLOCK: tuple[BlockChoice, ...] = ("channels", "kernel", "skip", "pooling")
 
 
 class Cnn(Setting):
@@ -31,6 +35,8 @@ class Cnn(Setting):
     Source of the skip connections: He et al. 2015, Deep Residual Learning, arXiv 1512.03385.
     """
 
+    additive: ClassVar[bool] = True
+    """A model is nothing but its operations, so that parameters, FLOPs and size are sums over them."""
     kind: Literal["cnn"] = "cnn"
     depth: Choice = Field(default_factory=lambda: Range(min=1, max=4), description="Blocks, 1 to 20.")
     channels: Choice = Field(
@@ -97,31 +103,93 @@ class Cnn(Setting):
 
     def check(self, signature: Signature) -> None:
         """Refuse data that are no images."""
-        if len(signature.shape) != _IMAGE_DIMENSIONS:
-            raise SpecError(
-                f"space.kind is 'cnn', which needs data of shape (channels, height, width), but an example "
-                f"has shape {signature.shape}; use space.kind mlp, or images (for digits: data.image: true)"
-            )
+        bounds.images(self.kind, signature)
+
+    def operations(self, candidate: Candidate, signature: Signature) -> tuple[Operation, ...]:
+        """The blocks, then the mean of all pixels with the linear layer."""
+        bounds.images(self.kind, signature)
+        activation = str(bounds.chosen(candidate, "activation"))
+        shape, found = signature.shape, []
+        for level in range(1, int(bounds.chosen(candidate, "depth")) + 1):
+            block = tuple(bounds.levelled(candidate, name, level) for name in _BLOCK)
+            found.append(_block(shape, block, activation))
+            shape = _after(found[-1])
+        return (*found, _head(shape, signature.classes))
+
+    def all_operations(self, signature: Signature) -> tuple[Operation, ...]:
+        """Every block and every end of some candidate, at every shape, once each."""
+        self.check(signature)
+        return bounds.distinct(self.kind, self._every(signature))
+
+    def _every(self, signature: Signature) -> Iterator[Operation]:
+        options = {name: bounds.options(name, choice) for name, choice in self._blocks().items()}
+        depths = {int(v) for v in bounds.options("depth", self.depth)}
+        # what is chosen once for all blocks ties their shapes together, so it is gone through first
+        shared = [[options[n]] if n in self.per_block else [[v] for v in options[n]] for n in _BLOCK]
+        for activation, each in product(bounds.options("activation", self.activation), product(*shared)):
+            shapes = {signature.shape}
+            for level in range(1, max(depths) + 1):
+                leaving: set[tuple[int, ...]] = set()
+                for shape, block in product(sorted(shapes), product(*each)):
+                    operation = _block(shape, block, str(activation))
+                    leaving.add(_after(operation))
+                    yield operation
+                shapes = leaving
+                if level in depths:
+                    yield from (_head(shape, signature.classes) for shape in sorted(shapes))
+
+    def build_operation(self, operation: Operation) -> nn.Module:
+        """(n, *shape) to what the operation leaves; initialised from torch's global generator."""
+        from torch import nn
+
+        from ziggurat.spaces.layers import ACTIVATIONS, POOLINGS, ConvBlock
+
+        given = dict(operation.arguments)
+        match operation.kind:
+            case "block":
+                act, pool = ACTIVATIONS[str(given["activation"])](), POOLINGS[str(given["pooling"])]()
+                channels = (operation.shape[0], int(given["channels"]))
+                return ConvBlock(channels, int(given["kernel"]), skip=bool(given["skip"]), act=act, pool=pool)
+            case "head":
+                linear = nn.Linear(operation.shape[0], int(given["classes"]))
+                return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
+        raise SpecError(
+            f"operation '{operation.key}' is none of space 'cnn', which has block and head; "
+            "use the space that it came from"
+        )
 
     def build(self, candidate: Candidate, signature: Signature) -> nn.Module:
         """(n, channels, height, width) to (n, classes); initialised from torch's global generator."""
         from torch import nn
 
-        from ziggurat.spaces.layers import ACTIVATIONS, POOLINGS, ConvBlock
-
         self.check(signature)
-        activation = ACTIVATIONS[str(bounds.chosen(candidate, "activation"))]
-        before, height, width = signature.shape
-        blocks: list[nn.Module] = []
-        for level in range(1, int(bounds.chosen(candidate, "depth")) + 1):
-            after = int(bounds.levelled(candidate, "channels", level))
-            kernel = int(bounds.levelled(candidate, "kernel", level))
-            skip = bool(bounds.levelled(candidate, "skip", level))
-            pooling = str(bounds.levelled(candidate, "pooling", level)) if min(height, width) > 1 else "none"
-            pool = POOLINGS[pooling]()
-            blocks.append(ConvBlock((before, after), kernel, skip=skip, act=activation(), pool=pool))
-            if pooling != "none":
-                height, width = height // 2, width // 2
-            before = after
-        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(float(bounds.chosen(candidate, "dropout")))]
-        return nn.Sequential(*blocks, *head, nn.Linear(before, signature.classes))
+        *blocks, head = [self.build_operation(o) for o in self.operations(candidate, signature)]
+        assert isinstance(head, nn.Sequential)
+        pool, flatten, linear = head
+        dropout = nn.Dropout(float(bounds.chosen(candidate, "dropout")))
+        return nn.Sequential(*blocks, pool, flatten, dropout, linear)
+
+
+def _block(shape: tuple[int, ...], block: Sequence[Value], activation: str) -> Operation:
+    """A block by its four choices; a map that is one pixel high or wide already is not pooled."""
+    channels, kernel, skip, pooling = block
+    arguments = (
+        ("channels", channels),
+        ("kernel", kernel),
+        ("skip", skip),
+        ("pooling", pooling if min(shape[1:]) > 1 else "none"),
+        ("activation", activation),
+    )
+    return Operation("block", shape, arguments)
+
+
+def _head(shape: tuple[int, ...], classes: int) -> Operation:
+    return Operation("head", shape, (("classes", classes),))
+
+
+def _after(block: Operation) -> tuple[int, ...]:
+    """The shape that a block leaves."""
+    given = dict(block.arguments)
+    _, height, width = block.shape
+    halves = 1 if given["pooling"] == "none" else 2
+    return (int(given["channels"]), height // halves, width // halves)

@@ -43,6 +43,7 @@ def finish(engine: Engine, stage: str, verdict: str, summary: Mapping[str, Any] 
         **(summary or {}),
     }
     engine.run.record([StageFinished(stage, verdict, facts)])
+    engine.pool.release()
 
 
 def verdict_of(step: Step) -> str:

@@ -1,4 +1,4 @@
-"""Measurement of the retrained models: every device, and the sealed test part, once.
+"""Measurement of the retrained models: every device, the export, and the sealed test part, once.
 
 Every opening of the sealed part is counted by the dataset's fingerprint, across runs, in a file beside the
 runs.
@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 from ziggurat import plan
-from ziggurat.budget import cost_usd
-from ziggurat.contexts import MEASURING_S, Rates
-from ziggurat.domain import JobKind, Trial
+from ziggurat.contexts import measuring
 from ziggurat.engine import Engine
 from ziggurat.events import Decided
 from ziggurat.plan import Step
-from ziggurat.protocols import Forecast
 from ziggurat.stages import common
 
 STAGE = "measure"
@@ -25,7 +23,7 @@ LOOKS = "test_looks.jsonl"
 
 
 def measure(engine: Engine) -> None:
-    """Evaluate and profile all retrained models."""
+    """Evaluate, export and profile all retrained models."""
     if not common.begin(engine, STAGE):
         return
     run = engine.run
@@ -35,23 +33,17 @@ def measure(engine: Engine) -> None:
         return
     _unseal(engine)
     devices = [d.name for d in run.spec.devices]
+    alone = [d.name for d in run.spec.devices if d.launcher is not None]
 
     def planner(engine: Engine, free: int) -> Step:
-        price = run.spec.launcher.usd_per_hour
-        seconds = max(MEASURING_S, Rates(run.history).typical)
-        forecast = Forecast(seconds, cost_usd(seconds, price))
-
-        def of(trial: Trial, rung: int) -> Forecast:
-            del trial, rung
-            return forecast
-
         return plan.measure_jobs(
             run.history,
             "retrain",
             free,
             devices=devices,
-            service_free=engine.pool.free(JobKind.PROFILE) > 0,
-            forecast=of,
+            free_devices=[d for d in devices if engine.pool.free_on(d) > 0],
+            alone=alone,
+            forecast=partial(measuring, run.spec, run.history),
             rules=engine.context_rules(STAGE, reserve=False),
         )
 

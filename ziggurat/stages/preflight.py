@@ -16,12 +16,14 @@ from ziggurat.domain import Job, JobKind
 from ziggurat.engine import Engine
 from ziggurat.errors import SpecError, ZigguratError
 from ziggurat.estimate import estimate, naive_usd
-from ziggurat.events import Decided
+from ziggurat.events import Decided, candidate_from_plain
 from ziggurat.inspection import Check
 from ziggurat.stages import common
 
 STAGE = "preflight"
 FREE_MB = 200
+TRY_S = 600.0
+"""Seconds for trying a device, beside what its own settings allow: its machine has to start."""
 
 
 def preflight(engine: Engine) -> list[Check]:
@@ -61,11 +63,47 @@ def gather(engine: Engine) -> tuple[list[Check], dict[str, Any], list[dict[str, 
     count = max(spec.validation.candidates, 1)
     found = engine.call(Job(key, JobKind.INSPECT, STAGE, count=count))
     checks += [Check(**c) for c in found["checks"]]
+    if not any(c.ok is False for c in checks):
+        checks += _devices(engine, found)
     job = Job("00000-train-0-0", JobKind.TRAIN, "search", ladder=spec.ladder(), to_rung=0)
     checks.append(
         Check("launcher", ok=True, text=f"workers start; dry run: {engine.pool.plan(job)[:100]}...")
     )
     return checks, found["facts"], found["probes"]
+
+
+def _devices(engine: Engine, found: dict[str, Any]) -> list[Check]:
+    """Measure one small candidate on every device that only measuring shows to work; note how long it takes.
+
+    Those are devices behind commands or behind a launcher of their own; the worker that inspects has looked
+    at the others.
+    """
+    smallest = min(found["probes"], key=_flops, default=None)
+    checks: list[Check] = []
+    for device in engine.run.spec.devices:
+        patience = getattr(device, "longest_s", None)
+        if smallest is None or (patience is None and device.launcher is None):
+            continue
+        job = Job(
+            key=f"service-try-{device.name}-{engine.run.history.length}-{engine.run.mark[-8:]}",
+            kind=JobKind.PROFILE,
+            stage=STAGE,
+            candidate=candidate_from_plain(smallest["candidate"]),
+            device=device.name,
+            exclusive=True,
+        )
+        try:
+            took = float(engine.call(job, TRY_S + (patience or 0.0))["profile_s"])
+        except ZigguratError as error:
+            checks.append(Check("devices", ok=False, text=str(error)))
+            continue
+        found["facts"][f"measure_s.{device.name}"] = round(took, 3)
+        checks.append(Check("devices", ok=True, text=f"{device.name} measures a small model in {took:.1f} s"))
+    return checks
+
+
+def _flops(probe: dict[str, Any]) -> float:
+    return next((float(m["value"]) for m in probe["static"] if m["metric"] == "flops"), float("inf"))
 
 
 def _disk(engine: Engine) -> Check:

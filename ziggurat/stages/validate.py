@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ziggurat import plan
+from ziggurat import plan, prices
 from ziggurat.budget import cost_usd
 from ziggurat.contexts import Rates, forecaster, rng_for, seed_for
 from ziggurat.domain import Candidate, Fidelity, Measurement, Trial, TrialStatus
@@ -25,8 +25,7 @@ from ziggurat.estimate import estimate
 from ziggurat.events import Decided, candidate_from_plain, measurements_from_plain
 from ziggurat.plan import Step
 from ziggurat.protocols import FloatArray, Forecast
-from ziggurat.segments import units
-from ziggurat.spec import LEARNED
+from ziggurat.segments import climb
 from ziggurat.stages import common
 
 STAGE, PROXY = "validate", "proxy"
@@ -67,7 +66,8 @@ def planner_for(stage: str, *, reserve: bool) -> Planner:
 
     def planner(engine: Engine, free: int) -> Step:
         def of(trial: Trial, to_rung: int) -> Forecast:
-            forecast = forecaster(engine.run.spec, engine.run.history, trial.ladder)
+            price = prices.dearest_usd_per_hour(engine.run.spec, stage)
+            forecast = forecaster(engine.run.spec, engine.run.history, trial.ladder, price)
             return forecast(trial.candidate, trial.rung, to_rung)
 
         rules = engine.context_rules(stage, reserve=reserve)
@@ -178,14 +178,14 @@ def _judge_subset(engine: Engine) -> dict[str, Any]:
 def _affordable(engine: Engine) -> int:
     """How many candidates may climb the whole ladder within the share of the budget set aside for it."""
     spec, history = engine.run.spec, engine.run.history
-    ladder = spec.ladder()
-    work = sum(units(ladder, r - 1, r) for r in range(len(ladder)))
-    each = cost_usd(work * Rates(history).typical, spec.launcher.usd_per_hour)
+    work = climb(spec.ladder(), resumable=spec.resumable)
+    rate = Rates(history, resumable=spec.resumable).typical
+    each = cost_usd(work * rate, spec.launcher.usd_per_hour)
     if engine.run.limit_usd is not None and each > 0:
         budget = engine.run.limit_usd * spec.validation.max_share
         return min(spec.validation.candidates, int(budget / each))
     seconds = sum(row.seconds for row in estimate(spec, history) if row.stage != STAGE)
-    share = spec.validation.max_share * seconds / max(work * Rates(history).typical, 1e-9)
+    share = spec.validation.max_share * seconds / max(work * rate, 1e-9)
     return min(spec.validation.candidates, max(FEWEST, int(share)))
 
 
@@ -265,7 +265,7 @@ def tau_interval(
 def _judge_proxy(engine: Engine) -> dict[str, Any]:
     run, settings = engine.run, engine.run.spec.validation
     done = [t for t in run.history.of_stage(PROXY) if t.rung == t.top_rung]
-    learned = next(o for o in run.spec.goals() if o.metric in LEARNED)
+    learned = run.spec.learned()
     if len(done) < FEWEST:
         reason = (
             "the proxy was not checked: fewer than 3 candidates reached the top rung "

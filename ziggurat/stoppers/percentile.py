@@ -11,6 +11,7 @@ from ziggurat.domain import Decision, Trial
 from ziggurat.protocols import Context
 from ziggurat.setting import Setting
 from ziggurat.stoppers import rungs
+from ziggurat.stoppers.rungs import FloatArray
 
 
 class Percentile(Setting):
@@ -44,21 +45,12 @@ class Percentile(Setting):
 
     def decide(self, trial: Trial, context: Context) -> Decision:
         """What happens to a trial that has just reached `trial.rung`, below the top."""
-        rung = trial.rung
-        if rung < self.grace:
-            return Decision.CONTINUE
-        if rungs.worthless(trial, rung, context, self.floor):
-            return Decision.STOP
-        peers = rungs.peers(trial, context)
-        if len(peers) < self.min_peers:
-            return Decision.CONTINUE
-        own, others = rungs.scores(
-            rungs.best_so_far(trial, rung, context),
-            [rungs.best_so_far(t, rung, context) for t in peers],
-        )
-        better = int(np.count_nonzero(others < own))
-        below = 100.0 * better > (100.0 - self.percentile) * len(peers)
-        return Decision.STOP if below else Decision.CONTINUE
+
+        def bad(own: float, others: FloatArray) -> bool:
+            better = int(np.count_nonzero(others < own))
+            return 100.0 * better > (100.0 - self.percentile) * len(others)
+
+        return rungs.against_peers(trial, context, self, rungs.best_so_far, bad)
 
     def promote(self, context: Context) -> Trial | None:  # noqa: ARG002 - the protocol's argument
         """No trial is ever paused, so none is promoted."""

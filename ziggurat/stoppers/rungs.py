@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ziggurat import pareto
-from ziggurat.domain import Objective, Trial
+from ziggurat.domain import Decision, Objective, Trial
 from ziggurat.protocols import Context
 
 FloatArray = npt.NDArray[np.float64]
@@ -66,6 +66,50 @@ def average_so_far(trial: Trial, rung: int, context: Context) -> FloatArray:
     """The mean loss of each objective at the rungs up to one, shape (m,); NaN where one is unknown."""
     found: FloatArray = _path(trial, rung, context).mean(axis=0)
     return found
+
+
+class Patience(Protocol):
+    """When a rule begins to compare."""
+
+    @property
+    def grace(self) -> int:
+        """Rung below which no trial is stopped."""
+
+    @property
+    def min_peers(self) -> int:
+        """Other trials at a rung without which none is stopped."""
+
+    @property
+    def floor(self) -> Floor:
+        """What a trial must beat at a rung."""
+
+
+def against_peers(
+    trial: Trial,
+    context: Context,
+    rule: Patience,
+    shown: Callable[[Trial, int, Context], FloatArray],
+    bad: Callable[[float, FloatArray], bool],
+) -> Decision:
+    """Stops a trial that has learned nothing, or whose best so far is bad beside what its peers showed.
+
+    Args:
+        trial: A trial that has just reached its rung.
+        context: What is known.
+        rule: Below its grace, or with fewer peers than it wants, nobody is compared.
+        shown: What a peer showed up to a rung, as `best_so_far` or `average_so_far`.
+        bad: Whether a score is bad beside those of the peers, as of `scores`.
+    """
+    rung = trial.rung
+    if rung < rule.grace:
+        return Decision.CONTINUE
+    if worthless(trial, rung, context, rule.floor):
+        return Decision.STOP
+    others = peers(trial, context)
+    if len(others) < rule.min_peers:
+        return Decision.CONTINUE
+    own, theirs = scores(best_so_far(trial, rung, context), [shown(t, rung, context) for t in others])
+    return Decision.STOP if bad(own, theirs) else Decision.CONTINUE
 
 
 def scores(own: FloatArray, others: Sequence[FloatArray]) -> tuple[float, FloatArray]:

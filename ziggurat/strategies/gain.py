@@ -181,14 +181,3 @@ def shortfall(level: FloatArray, mean: FloatArray, sd: FloatArray, *, log: bool)
     else:
         found[near] = (h - mu) * ndtr(z) + s * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
     return np.maximum(found, 0.0)
-
-
-def feasible(limit: float, mean: FloatArray, sd: FloatArray, *, log: bool) -> FloatArray:
-    """Probability that a predicted loss keeps to its hard limit (its logarithm is normal where `log`)."""
-    from scipy.special import ndtr
-
-    if log and limit <= 0:
-        return np.zeros(mean.shape)
-    mark = np.log(limit) if log else limit
-    chance: FloatArray = ndtr((mark - mean) / np.maximum(sd, 1e-9))
-    return chance

@@ -236,7 +236,8 @@ def _tighter(objective: Objective) -> float:
 
 
 def _learned(objective: Objective) -> Learned:
-    share = objective.goal is Goal.MAXIMIZE and 0.0 <= objective.reference < 1.0
+    # a derived reward has a reference like that of a share, but may exceed 1
+    share = objective.goal is Goal.MAXIMIZE and objective.metric.endswith("accuracy")
     positive = objective.goal is Goal.MINIMIZE and objective.reference > 0
     return Learned(objective, share=share, log=share or positive)
 

@@ -1,0 +1,198 @@
+"""A search under a hard latency limit: does what it trains keep it, and what does it find for its money?
+
+The search stage of a spec is run as it stands. Then random search, every trial trained in full, gets the
+money that the first has spent, and the hypervolumes of both fronts are compared. When no worker is left, each
+candidate that was trained is measured once more on the spec's first device: one breaks the limit if its
+median, less the half-width of the 95 % interval that the measurement states, lies above it.
+
+    python benchmarks/edge.py [--spec examples/edge.yaml] [--seeds 0 1 2] [--json OUT] [--keep DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from ziggurat import pareto, runs, stages
+from ziggurat import spec as specs
+from ziggurat.answers import eligible
+from ziggurat.bench import Bench
+from ziggurat.domain import TrialStatus
+from ziggurat.errors import SpecError, StageFailed, ZigguratError
+from ziggurat.history import History
+from ziggurat.session import Session
+from ziggurat.spec import Spec
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "edge.yaml"
+RANDOM = {"searcher": {"kind": "random"}, "stopper": {"kind": "never"}, "trials": 1000}
+LATENCY = "latency_p50_ms"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one search has found.
+
+    Attributes:
+        strategy: Its name.
+        seed: Seed of its spec.
+        usd: What it has spent.
+        trials: Candidates proposed.
+        rejected: Candidates that were never trained since they break the limit.
+        trained: Different architectures that were trained at all.
+        top: Trials at the top rung within the limit.
+        best: Highest validation accuracy among these; NaN without any.
+        hypervolume: Of their front, against the spec's references.
+        breaking: Medians of trained candidates that break the limit when they are measured again.
+        noisy: Candidates whose second measurement was too noisy to say.
+    """
+
+    strategy: str
+    seed: int
+    usd: float
+    trials: int
+    rejected: int
+    trained: int
+    top: int
+    best: float
+    hypervolume: float
+    breaking: list[float]
+    noisy: int
+
+
+def search(spec: Spec, raw: dict[str, Any], folder: Path) -> History:
+    """The history of a run of preflight and search."""
+    run = runs.create(spec, raw, folder)
+    session = Session(run)
+    try:
+        stages.preflight(session.engine)
+        try:
+            stages.search(session.engine)
+        except StageFailed as error:
+            print(error, file=sys.stderr)  # what it has found is counted all the same
+        run.finish(session.status())
+        return run.history
+    finally:
+        session.close()
+
+
+def judged(spec: Spec, history: History, strategy: str) -> Found:
+    """Count what a search has found, and measure what it has trained once more."""
+    goals = spec.goals()
+    trials = history.of_stage("search")
+    done = eligible(history, goals)
+    volume = pareto.hypervolume([t.losses(goals) for t in done], [o.loss(o.reference) for o in goals])
+    limit = next((o.limit for o in goals if o.metric == LATENCY), None)
+    bench, device = Bench(spec, spec.data.signature()), spec.devices[0]
+    trained = {t.candidate.key: t for t in trials if t.rung >= 0}
+    breaking, noisy = [], 0
+    for number, trial in enumerate(trained.values(), start=1):
+        model = bench.build(trial.candidate, trial.seed)
+        found = device.profile(model, torch.zeros(1, *bench.signature.shape), trial.candidate)
+        values = {m.metric: m.value for m in found}
+        noisy += device.noisy(found)
+        if limit is not None and values[LATENCY] * (1 - values["latency_noise"]) > limit:
+            breaking.append(round(values[LATENCY], 5))
+        print(f"measured {number}/{len(trained)}", end="\r", file=sys.stderr, flush=True)
+    return Found(
+        strategy=strategy,
+        seed=spec.seed,
+        usd=history.spent_usd,
+        trials=len(trials),
+        rejected=sum(t.status is TrialStatus.REJECTED for t in trials),
+        trained=len(trained),
+        top=len(done),
+        best=max((t.value("val_accuracy") for t in done), default=float("nan")),
+        hypervolume=float(volume),
+        breaking=breaking,
+        noisy=noisy,
+    )
+
+
+def compared(path: Path, seed: int, sets: Sequence[str], folder: Path) -> list[Found]:
+    """The spec's own search, then random search with the same money."""
+    common = [
+        *sets,
+        f"seed={seed}",
+        "validate.enabled=false",
+        "retrain.enabled=false",
+        "tracking.enabled=false",
+    ]
+    common += ["search.baseline=0", "budget.plan_usd=null"]
+    spec, raw = specs.read(path, common)
+    proposer = spec.search.proposer.kind
+    first = search(spec, raw, folder)
+    against = {
+        **RANDOM,
+        "workers": spec.search.workers,
+        "trainer": spec.search.trainer.model_dump(mode="json"),
+    }
+    top = [f.model_dump(mode="json") for f in spec.fidelities[-1:]]
+    limits = [f"budget.limit_usd={first.spent_usd}", "budget.stop_margin_s=0"]
+    given = [*common, *limits, f"search={json.dumps(against)}", f"fidelities={json.dumps(top)}"]
+    other, raw = specs.read(path, given)
+    second = search(other, raw, folder)
+    return [judged(spec, first, proposer), judged(other, second, "random")]
+
+
+def table(rows: Sequence[Found]) -> list[str]:
+    """The results as lines of text."""
+    head = "strategy    seed      USD  trials  rejected  trained  top  best   hypervolume  breaking  noisy"
+    lines = [
+        f"{r.strategy:10}  {r.seed:4}  {r.usd:7.5f}  {r.trials:6}  {r.rejected:8}  {r.trained:7}  {r.top:3}  "
+        f"{r.best:.4f}  {r.hypervolume:11.5f}  {len(r.breaking):8}  {r.noisy:5}"
+        for r in rows
+    ]
+    return [head, *lines]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    found.add_argument("--spec", type=Path, default=EXAMPLE)
+    found.add_argument("--seeds", type=int, nargs="+", default=[0])
+    found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key")
+    found.add_argument("--json", type=Path, help="write all numbers to a file")
+    found.add_argument("--keep", type=Path, help="keep the run directories here")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the searches; 2 if something is wrong with what was given, 1 if a search could not be run."""
+    given = parser().parse_args(arguments)
+    torch.set_num_threads(1)
+    rows: list[Found] = []
+    keep = nullcontext(given.keep) if given.keep else tempfile.TemporaryDirectory(prefix="ziggurat-edge-")
+    try:
+        with keep as folder:
+            for seed in given.seeds:
+                rows += compared(given.spec, seed, given.set, Path(folder))
+                print("\n".join(table(rows[-2:])), file=sys.stderr, flush=True)
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except ZigguratError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n".join(table(rows)))
+    gains = np.array([a.hypervolume - b.hypervolume for a, b in zip(rows[::2], rows[1::2], strict=True)])
+    print(f"hypervolume beyond random search at equal cost: {', '.join(f'{g:+.5f}' for g in gains)}")
+    if given.json:
+        given.json.write_text(json.dumps([asdict(r) for r in rows], indent=1), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""What an hour of a job's machine costs, by a spec: pure functions of the spec and the job.
+
+A job is charged at the price of the launcher it runs on, and measuring also at the price of the device.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ziggurat.domain import Job, JobKind, Recipe
+from ziggurat.objectives import MEASURED
+
+if TYPE_CHECKING:
+    from ziggurat.launchers import AnyLauncher
+    from ziggurat.spec import Spec
+
+MAIN, RETRAIN = "", "retrain"
+"""Roles of the launchers that train; those of devices are `device.NAME`."""
+DEVICE = "device."
+
+
+def role_of(spec: Spec, job: Job) -> str:
+    """The role of the launcher that a job belongs to."""
+    if job.kind is JobKind.TRAIN and job.recipe is Recipe.RETRAIN and spec.retrain.launcher is not None:
+        return RETRAIN
+    if job.kind is JobKind.PROFILE:
+        return device_role(spec, job.device or "")
+    return MAIN
+
+
+def device_role(spec: Spec, name: str) -> str:
+    """The role of the launcher that measures on a device: the run's own, or the device's."""
+    device = next((d for d in spec.devices if d.name == name), None)
+    return MAIN if device is None or device.launcher is None else DEVICE + name
+
+
+def launcher_of(spec: Spec, role: str) -> AnyLauncher:
+    """The launcher of a role."""
+    if role == RETRAIN and spec.retrain.launcher is not None:
+        return spec.retrain.launcher
+    own = next((d.launcher for d in spec.devices if DEVICE + d.name == role), None)
+    return own or spec.launcher
+
+
+def described(spec: Spec, device: str) -> str:
+    """What a device is, and on which machines it is measured."""
+    found = next(d for d in spec.devices if d.name == device)
+    own = f"the launcher '{found.launcher.kind}' of its own" if found.launcher is not None else ""
+    return f"{found.describe()}, measured by {own or f'the launcher {spec.launcher.kind!r} of the run'}"
+
+
+def job_launcher(spec: Spec, job: Job) -> AnyLauncher:
+    """The launcher that a job runs on."""
+    return launcher_of(spec, role_of(spec, job))
+
+
+def retrain_usd_per_hour(spec: Spec) -> float:
+    """Price of an hour of a worker that retrains."""
+    return launcher_of(spec, RETRAIN).usd_per_hour
+
+
+def measure_usd_per_hour(spec: Spec, device: str | None) -> float:
+    """Price of an hour of measuring on a device, or on the sealed test part for None."""
+    if device is None:
+        return spec.launcher.usd_per_hour
+    own = next((d.usd_per_hour for d in spec.devices if d.name == device), 0.0)
+    return launcher_of(spec, device_role(spec, device)).usd_per_hour + own
+
+
+def usd_per_hour(spec: Spec, job: Job) -> float:
+    """Price of an hour of a job."""
+    if job.kind is JobKind.PROFILE:
+        return measure_usd_per_hour(spec, job.device or "")
+    return job_launcher(spec, job).usd_per_hour
+
+
+def dearest_usd_per_hour(spec: Spec, stage: str) -> float:
+    """Price of an hour of the dearest job that a stage may have."""
+    if stage == RETRAIN:
+        return retrain_usd_per_hour(spec)
+    devices = measured_in(spec, stage)
+    return max([spec.launcher.usd_per_hour, *(measure_usd_per_hour(spec, d) for d in devices)])
+
+
+def measured_in(spec: Spec, stage: str) -> list[str]:
+    """Names of the devices that a stage measures on."""
+    if stage in {"preflight", "measure"}:
+        return [d.name for d in spec.devices]
+    searched = stage in {"search", "baseline"} and any(m in MEASURED for m in spec.inputs())
+    return [spec.devices[0].name] if searched else []
