@@ -75,7 +75,8 @@ class Reference:
         for name, field in setting.get("properties", {}).items():
             here = f"{path}.{name}".strip(".")
             yield here, field, name in setting.get("required", ())
-            if path:
+            # a launcher's own keys are explained once, under the run's
+            if path and name != "launcher":
                 for inner in self.settings(field):
                     kind = inner["properties"].get("kind", {}).get("const")
                     yield from self.fields(f"{here}({kind})" if kind else here, inner)

@@ -1,6 +1,5 @@
 """Bad input that only a run finds out: data, models, limits, a full disk, two controllers, a torn journal."""
 
-import json
 import os
 import resource
 import struct
@@ -410,7 +409,8 @@ def command(*argv: str, folder: Path) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_run_that_fails_its_preflight_is_removed(tmp_path: Path) -> None:
-    settings = real.plain(**limit("parameters", 10), tracking={}, alerts={"urls": ["nonsense"]})
+    search = {"trials": 3, "workers": 1}
+    settings = real.plain(**limit("parameters", 10), tracking={}, alerts={"urls": ["nonsense"]}, search=search)
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(settings))
     process = command("run", "spec.yaml", "--runs-dir", "runs", folder=tmp_path)
     _, said = process.communicate(timeout=PATIENCE_S)

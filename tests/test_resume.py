@@ -83,8 +83,10 @@ def paid(history):
 
 
 def cut(source, target, last):
-    """A copy of a run whose journal ends with its event number `last`."""
+    """A copy of a run whose journal ends with its event number `last`; one worker goes on with it."""
     shutil.copytree(source, target)
+    spec = target / "spec.yaml"
+    spec.write_text(spec.read_text().replace("workers: 2", "workers: 1"), encoding="utf-8")
     path = target / "journal.jsonl"
     text = path.read_text().splitlines(keepends=True)
     # an event belongs to its run, and the run to its directory

@@ -67,7 +67,7 @@ def trouble(runs_dir, small):  # noqa: ARG001 - the other run comes first
     settings = plain(
         space=python_space(width=[4, 8, 13, 16], mode=["good", "lazy"]),
         objectives=[{"metric": "val_accuracy", "reference": 0.1}, {**LATENCY, "limit": 3.5}],
-        search={"searcher": {"kind": "sobol"}, "trials": 6, "workers": 2},
+        search={"searcher": {"kind": "sobol"}, "trials": 6, "workers": 1},
         fidelities=[{"epochs": 1}],
     )
     with session(create(runs_dir, settings)) as here:

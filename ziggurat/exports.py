@@ -47,7 +47,7 @@ def export(
         onnx_accuracy and int8_accuracy on validation, for the files that could be written; and what the
         journal keeps: paths, sizes, hashes, agreement with the model, and why a file is missing.
     """
-    from ziggurat.profilers.onnx_file import TOLERANCE, difference
+    from ziggurat.profilers.onnx_file import difference, tolerance_of
 
     folder = root / "trials" / f"{trial:05d}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def export(
     wanted = _logits(model, x)
     for kind in [k for k in content if k != "pt2"]:
         answers[kind] = _run(content[kind], x)
-    if "onnx" in answers and not (gap := difference(wanted, answers["onnx"])) <= TOLERANCE:
+    if "onnx" in answers and not (gap := difference(wanted, answers["onnx"])) <= tolerance_of(model):
         reasons.append(
             f"the ONNX file gives other answers on validation than the model (by {gap:.2g} of the largest "
             "output); a model that depends on values or chance cannot be traced"

@@ -26,14 +26,14 @@ STAGES = ["preflight", "validate", "search", "retrain", "measure", "report"]
 SMALL: dict[str, Any] = {
     "validate": {"enabled": False},
     "tracking": {"enabled": False},
-    "fidelities": [{"epochs": 6}, {"epochs": 12}],
+    "fidelities": [{"epochs": 4}, {"epochs": 8}],
     "search": {
         "searcher": {"kind": "sobol"},
         "stopper": {"kind": "asha", "type": "promotion", "reduction_factor": 2},
-        "trials": 10,
+        "trials": 5,
         "workers": 1,
     },
-    "retrain": {"k": 1, "seeds": 1, "epochs": 12},
+    "retrain": {"k": 1, "seeds": 1, "epochs": 4},
     "launcher": {"kind": "local"},
     "budget": {},
 }
@@ -157,7 +157,7 @@ def find_one(folder: Path) -> Path | None:
 
 
 def test_a_deployed_run_completes_in_the_directory_of_its_worker(server: Server) -> None:
-    server.command("prefect", "work-pool", "create", "ziggurat", "--type", "process")
+    server.call("/work_pools/", {"name": "ziggurat", "type": "process"})
     file = str(ROOT / "deployments" / "prefect.yaml")
     server.command("prefect", "--no-prompt", "deploy", "--prefect-file", file, "--all")
     deployment = server.call("/deployments/name/ziggurat/nightly")
@@ -219,7 +219,7 @@ def test_a_terminated_run_checkpoints_ends_in_time_and_is_resumed(server: Server
     out = server.command("flows.cli", "resume", str(folder), "--json")
     result = json.loads(out.splitlines()[-1])
     assert result["status"] == "completed"
-    assert result["trials"]["total"] == 10
+    assert result["trials"]["total"] == 5
     events = journal(folder)
     paid = [e["job"] for e in events if e["type"] == "segment_finished" and "failure" not in e]
     assert len(paid) == len(set(paid))

@@ -136,7 +136,7 @@ def test_operations_of_all_candidates_together_are_all_operations(per_block):
             "hyperparameters": {},
         }
     )
-    signature = Signature((3, 5, 2), 4)
+    signature = Signature((3, 9, 9), 4)
     found = {o for c in every(space.choices()) for o in space.operations(c, signature)}
     listed = space.all_operations(signature)
     assert set(listed) == found

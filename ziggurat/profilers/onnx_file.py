@@ -71,6 +71,11 @@ def _shipped(model: nn.Module) -> tuple[nn.Module, float]:
     return model, ROUNDED_TOLERANCE if rounds else TOLERANCE
 
 
+def tolerance_of(model: nn.Module) -> float:
+    """How far the outputs of a model's file may lie from its own, relative to the largest; see `compare`."""
+    return _shipped(copy.deepcopy(model))[1]
+
+
 def compare(model: nn.Module, file: bytes, inputs: tuple[Tensor, ...], tolerance: float = TOLERANCE) -> float:
     """Largest difference between the outputs of a model and of its file on random examples.
 

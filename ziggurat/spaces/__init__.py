@@ -12,7 +12,9 @@ from ziggurat.spaces.mlp import Mlp
 from ziggurat.spaces.python import PythonSpace
 from ziggurat.spaces.table import TableSpace
 
-AnySpace = Annotated[Mlp | Cnn | Cell | Mbconv | Backbone | PythonSpace | TableSpace, Field(discriminator="kind")]
+AnySpace = Annotated[
+    Mlp | Cnn | Cell | Mbconv | Backbone | PythonSpace | TableSpace, Field(discriminator="kind")
+]
 """One space, told apart by `kind`."""
 
 __all__ = ["AnySpace", "Backbone", "Cell", "Cnn", "Mbconv", "Mlp", "PythonSpace", "TableSpace"]

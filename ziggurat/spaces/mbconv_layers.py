@@ -137,7 +137,9 @@ def module(operation: Operation) -> nn.Module:
     Raises:
         SpecError: It is no operation of this space.
     """
-    return _module(operation).to(memory_format=torch.channels_last)
+    built = _module(operation)
+    built.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch leaves it undeclared
+    return built
 
 
 def _module(operation: Operation) -> nn.Module:
