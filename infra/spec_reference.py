@@ -82,10 +82,9 @@ class Reference:
                     yield from self.fields(f"{here}({kind})" if kind else here, inner)
 
     def settings(self, field: Schema) -> Iterator[Schema]:
-        """Settings that a field can hold, itself or as items; choices are explained once and are none."""
+        """Settings that a field can hold, itself, as items or by names; choices are none, being explained once."""
         options = [*field.get("anyOf", ()), *field.get("oneOf", ())]
-        if "items" in field:
-            options.append(field["items"])
+        options += [field[inner] for inner in ("items", "additionalProperties") if field.get(inner)]
         for option in options:
             yield from self.settings(option)
         name = str(field.get("$ref", "")).rpartition("/")[2]

@@ -409,8 +409,8 @@ def command(*argv: str, folder: Path) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_run_that_fails_its_preflight_is_removed(tmp_path: Path) -> None:
-    search = {"trials": 3, "workers": 1}
-    settings = real.plain(**limit("parameters", 10), tracking={}, alerts={"urls": ["nonsense"]}, search=search)
+    changes = {**limit("parameters", 10), "search": {"trials": 3, "workers": 1}}
+    settings = real.plain(**changes, tracking={}, alerts={"urls": ["nonsense"]})
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(settings))
     process = command("run", "spec.yaml", "--runs-dir", "runs", folder=tmp_path)
     _, said = process.communicate(timeout=PATIENCE_S)
