@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from ziggurat import pareto, runs, stages
+from ziggurat import choices, pareto, runs, stages
 from ziggurat import spec as specs
 from ziggurat.answers import eligible
 from ziggurat.bench import Bench
@@ -37,7 +37,9 @@ from ziggurat.session import Session
 from ziggurat.spec import Spec
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "edge.yaml"
-RANDOM = {"searcher": {"kind": "random"}, "stopper": {"kind": "never"}, "trials": 1000}
+RANDOM = {"searcher": {"kind": "random"}, "stopper": {"kind": "never"}}
+MOST = 1000
+"""Trials that random search may take at most; the money ends it long before."""
 LATENCY = "latency_p50_ms"
 
 
@@ -136,6 +138,7 @@ def compared(path: Path, seed: int, sets: Sequence[str], folder: Path) -> list[F
     first = search(spec, raw, folder)
     against = {
         **RANDOM,
+        "trials": int(min(MOST, choices.count(spec.space.choices(), at_most=MOST))),
         "workers": spec.search.workers,
         "trainer": spec.search.trainer.model_dump(mode="json"),
     }

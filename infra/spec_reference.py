@@ -82,7 +82,7 @@ class Reference:
                     yield from self.fields(f"{here}({kind})" if kind else here, inner)
 
     def settings(self, field: Schema) -> Iterator[Schema]:
-        """Settings that a field can hold, itself, as items or by names; choices are none, being explained once."""
+        """Settings that a field can hold, itself, as items or by names; choices, explained once, are none."""
         options = [*field.get("anyOf", ()), *field.get("oneOf", ())]
         options += [field[inner] for inner in ("items", "additionalProperties") if field.get(inner)]
         for option in options:

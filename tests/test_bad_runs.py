@@ -438,7 +438,9 @@ def test_preflight_command_says_what_fails_and_creates_nothing(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_run_on_a_full_disk_ends_in_one_line_and_resumes_when_there_is_space(tmp_path: Path) -> None:
+def test_run_on_a_full_disk_ends_in_one_line_and_resumes_when_there_is_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     search = {"searcher": {"kind": "sobol"}, "trials": 3, "workers": 1}
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(real.plain(search=search)))
     process = command("run", "spec.yaml", "--runs-dir", "runs", folder=tmp_path)
@@ -454,7 +456,8 @@ def test_run_on_a_full_disk_ends_in_one_line_and_resumes_when_there_is_space(tmp
     assert kept.endswith(b"\n")
     real.until(lambda: not any(is_of(p, journal.parent) for p in psutil.process_iter()))
 
-    # there is space again, and no other limit holds here: all stages, without another server
+    # there is space again, as this process has no such limit: all stages, without another server
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with real.session(runs.open_run(journal.parent)) as here:
         real.whole(here)
         assert here.run.history.status is runs.RunStatus.COMPLETED

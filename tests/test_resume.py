@@ -154,7 +154,7 @@ def test_what_a_dead_controller_left_is_taken_in_and_what_it_did_not_finish_is_t
         original = next(e.body for e in log if isinstance(e.body, SegmentFinished) and e.body.job == left)
         assert (end.failure, end.checkpoint) == (None, original.checkpoint)
         assert end.measurements == original.measurements
-        assert end.seconds == pytest.approx(original.seconds, abs=0.3)
+        assert 0 < end.seconds <= original.seconds + 0.1  # the controller saw the end a moment later
         end = history.segments[lost].end
         assert (end.failure.kind, end.retry) == (FailureKind.PREEMPTED, True)
         assert end.seconds >= 0
