@@ -202,7 +202,7 @@ def draw(path: Path, networks: Sequence[Network], shown: Sequence[Pair], device:
         flops, latency = [n.flops / 1e6 for n in ends], [n.p50_ms for n in ends]
         label = "fewer FLOPs, yet slower" if pair is shown[0] else None
         axes.plot(flops, latency, "-s", color=VERMILION, ms=8, mfc="none", lw=1.4, label=label)
-    axes.set(xscale="log", yscale="log")
+    canvas.logarithmic(axes)
     axes.set_title(device, loc="left", fontsize=10)
     canvas.dress(axes, "FLOPs of one example (millions)", "latency p50 (ms)")
     axes.legend(frameon=False)

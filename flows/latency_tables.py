@@ -102,8 +102,7 @@ def picture(found: Validation, device: str) -> bytes:
     axes.plot(ends, ends, color=GREY, linewidth=1, label="equal", zorder=1)
     label = f"{len(found.candidates)} models not used in fitting"
     axes.scatter(found.measured_ms, found.predicted_ms, s=22, color=BLUE, alpha=0.85, label=label, zorder=2)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    canvas.logarithmic(axes)
     axes.set_xlim(*ends)
     axes.set_ylim(*ends)
     said = found.summary()

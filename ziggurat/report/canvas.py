@@ -51,6 +51,18 @@ def dress(axes: Axes, x: str, y: str) -> None:
     axes.tick_params(colors=INK)
 
 
+def logarithmic(axes: Axes) -> None:
+    """Logarithmic axes with ticks at 1, 2 and 5 of every power of ten, written as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
 def leave_empty(axes: Axes, text: str) -> None:
     """Say in words why there is nothing to draw."""
     axes.set_axis_off()
