@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,18 +110,19 @@ def report(folder: Path) -> Path:
     Raises:
         SpecError: It is no run, or the report cannot be written.
     """
-    from ziggurat.report import ReportFacts, write_report
+    from ziggurat import reporting
 
     spec, history = runs.look(folder)
-    spec_text = (folder / runs.SPEC).read_text(encoding="utf-8")
-    facts = ReportFacts(spec_text=spec_text, resume=f"ziggurat resume {folder}")
+    told = reporting.facts(folder, spec, history)
+    if spec.tracking.enabled:
+        told = replace(told, mlflow=reporting.mlflow_command(spec.tracking.address(folder.parent)))
     try:
-        path = write_report(folder / "report", spec, history, utc=time.time(), facts=facts)
+        reporting.write(folder, spec, history, told)
     except OSError as error:
         raise SpecError(f"{folder}/report: cannot be written ({error.strerror})") from None
     if spec.tracking.enabled:
         _mirror(folder.resolve(), spec)
-    return path
+    return folder / "report" / "index.html"
 
 
 def _mirror(folder: Path, spec: Spec) -> None:

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TextIO
 
-from ziggurat import __version__, prices, report
-from ziggurat.contexts import chance
+from ziggurat import report, reporting
 from ziggurat.domain import Job, JobKind, RunStatus, Trial
 from ziggurat.engine import Engine
 from ziggurat.errors import ZigguratError
@@ -26,11 +25,11 @@ from ziggurat.listeners.notifier import Notifier
 from ziggurat.listeners.progress import progress
 from ziggurat.listeners.progress_words import Outline
 from ziggurat.report.summary import outcome
-from ziggurat.runs import SPEC, Run
+from ziggurat.reporting import STAGES
+from ziggurat.runs import Run
 
 log = logging.getLogger(__name__)
 
-STAGES = ("preflight", "validate", "search", "retrain", "measure", "report")
 FLUSH_S = 20.0
 PUBLISH_S = 90.0
 
@@ -102,55 +101,26 @@ class Session:
     def write_report(self, status: RunStatus, reason: str = "") -> None:
         """Write report, front and images, and copy them to the tracking server."""
         run = self.run
-        forecast = run.history.decision("forecast")
-        facts = {
-            k: float(v)
-            for k, v in (forecast.facts if forecast else {}).items()
-            if isinstance(v, (int, float))
-        }
-        unsealed = run.history.decision("unsealed")
-        preflight = run.history.stages.get("preflight")
-        found = preflight.summary if preflight is not None else {}
-        data = (
-            f"{found.get('train')} training and {found.get('validation')} validation examples"
-            if found
-            else ""
-        )
-        told = report.ReportFacts(
+        told = replace(
+            reporting.facts(run.folder, run.spec, run.history),
             status=status,
             reason=reason,
             limit_usd=run.limit_usd,
-            usd_per_hour=run.spec.launcher.usd_per_hour,
-            test_looks=int(str(unsealed.facts.get("looks", 0))) if unsealed is not None else None,
-            chance=chance(run.history),
-            devices={d.name: prices.described(run.spec, d.name) for d in run.spec.devices},
-            data=data,
-            forecast_usd={s: facts[s] for s in STAGES if s in facts},
-            forecast_s={s: facts[f"{s}_s"] for s in STAGES if f"{s}_s" in facts},
             mlflow=self.mlflow_command(),
-            command="ziggurat run spec.yaml",
-            resume=f"ziggurat resume {run.folder}",
-            spec_text=(run.folder / SPEC).read_text(encoding="utf-8"),
-            version=__version__,
         )
-        cards = report.write_cards(run.folder, report.cards(run.spec, run.history, told))
-        told = replace(told, cards={number: f"../{path}" for number, path in cards.items()})
-        report.write_report(run.folder / "report", run.spec, run.history, utc=time.time(), facts=told)
+        cards = reporting.write(run.folder, run.spec, run.history, told)
         self._release()
         if self._mirror is not None:
             self._mirror.log_artifacts(run.folder / "report")
-            for number, path in cards.items():
-                home = (run.folder / path).parent
-                self._mirror.log_files(number, [f for n in report.PUBLISHED if (f := home / n).is_file()])
+            for number, card in cards.items():
+                files = [card.with_name(name) for name in report.PUBLISHED]
+                self._mirror.log_files(number, [file for file in files if file.is_file()])
 
     def mlflow_command(self) -> str:
         """The command that shows the run in MLflow."""
         if self._mirror is None:
             return ""
-        uri = self.run.spec.tracking.address(self.run.folder.parent)
-        if uri.startswith("http"):
-            return f"open {uri}"
-        return f"mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri {uri}"
+        return reporting.mlflow_command(self.run.spec.tracking.address(self.run.folder.parent))
 
     def publish(self) -> None:
         """Log and register the best retrained model; the run goes on without if that fails."""
