@@ -1,4 +1,4 @@
-"""The report of a run with all that is known around its history, for drivers and for mere readers of a run."""
+"""The report of a run with all that is known around its history, for drivers and mere readers of a run."""
 
 from __future__ import annotations
 
