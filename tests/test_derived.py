@@ -260,29 +260,3 @@ def test_the_laboratory_searches_a_reward_of_a_column(tmp_path, cost):
     # what is found is better than half of the table, though a quarter was looked at and less trained in full
     rewards = table.scores[20] * (table.static[cost] / target) ** -0.3
     assert max(t.value("reward") for t in done) >= sorted(rewards)[-8]
-
-
-@pytest.mark.slow
-def test_a_run_measures_what_its_reward_is_made_of(tmp_path):
-    settings = real.plain(
-        derived={"reward": {**REWARD, "target": 0.05}},
-        objectives=[{"metric": "reward", "reference": 0.01}],
-        validate={"candidates": 3, "seeds": 1, "subset": 1.0, "epochs": 2, "max_share": 1.0, "gate_tau": -1},
-        search={"searcher": {"kind": "sobol"}, "trials": 3, "workers": 1},
-    )
-    run = real.create(tmp_path, settings)
-    with real.session(run) as here:
-        real.whole(here)
-        assert here._best() is not None
-    history = run.history
-    for stage in ("search", "retrain"):
-        for trial in history.of_stage(stage):
-            cost, accuracy = (trial.value(m) for m in ("latency_p50_ms", "val_accuracy"))
-            assert trial.value("reward") == pytest.approx(accuracy * (cost / 0.05) ** -0.07), stage
-    first = [s.job.kind for s in history.segments.values() if s.job.trial == history.numbers["search"][0]]
-    assert first[:2] == [JobKind.PROFILE, JobKind.TRAIN]
-    assert history.stages["measure"].verdict == "ok"
-    # whether few epochs rank as many is asked of what is learned: probes are not measured
-    gate = history.decision("gate")
-    assert gate is not None
-    assert gate.facts["metric"] == "val_accuracy"

@@ -24,6 +24,8 @@ from ziggurat.history import fold
 pytestmark = pytest.mark.slow
 
 LATENCY = {"metric": "latency_p50_ms", "reference": 10}
+TARGET_MS = 0.05
+REWARD = {"kind": "scaled", "metric": "val_accuracy", "cost": "latency_p50_ms", "target": TARGET_MS}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,8 @@ def runs_dir(tmp_path_factory):
 def small(runs_dir):
     """The folder of a whole run."""
     settings = plain(
-        objectives=[*plain()["objectives"], LATENCY],
+        derived={"reward": REWARD},  # for its sake alone candidates are measured
+        objectives=[*plain()["objectives"], {"metric": "reward", "reference": 0.01}],
         validate={"candidates": 3, "seeds": 2, "subset": 0.5, "max_share": 1.0},
         search={
             "searcher": {"kind": "sobol"},
@@ -146,6 +149,19 @@ def test_candidates_are_profiled_alone_and_before_they_are_trained(log):
             job = history.segments[event.body.job].job
             assert job.exclusive is (job.kind is JobKind.PROFILE)
             finished.add((job.trial, job.kind))
+
+
+def test_a_reward_is_made_of_what_the_same_model_learned_and_took(log):
+    history = fold(log)
+    for stage in ("search", "retrain"):
+        for trial in history.of_stage(stage):
+            cost = trial.value("latency_p50_ms")
+            for rung in range(trial.rung + 1):
+                reward = trial.value("val_accuracy", rung) * (cost / TARGET_MS) ** -0.07
+                if stage == "search" or rung == trial.top_rung:  # a retrained model is measured at its end
+                    assert trial.value("reward", rung) == pytest.approx(reward), (stage, rung)
+    # probes are not measured, so whether few epochs rank as many is asked of what is learned
+    assert history.decision("gate").facts["metric"] == "val_accuracy"
 
 
 def test_the_test_part_is_opened_once_for_each_model_after_all_training(log):

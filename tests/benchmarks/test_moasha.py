@@ -158,7 +158,8 @@ def test_small_study_writes_table_numbers_and_plot(fashion_mnist: Path, tmp_path
     monkeypatch.setenv("FASHION_MNIST", str(fashion_mnist))
     files = ["--json", str(tmp_path / "out.json"), "--plot", str(tmp_path / "out.png")]
     size = ["--trials", "3", "--examples", "400", "--objectives", "2", "--keep", str(tmp_path)]
-    assert moasha.main(["--strategies", "fifo", *size, *files]) == 0
+    alone = "fifo={searcher: {kind: random}, stopper: {kind: never}, workers: 1}"
+    assert moasha.main(["--strategies", alone, *size, *files]) == 0
     assert "| 2 | fifo |" in capsys.readouterr().out
     (run,) = json.loads((tmp_path / "out.json").read_text())["runs"]
     assert (run["trials"], run["top"], run["objectives"]) == (3, 3, 2)

@@ -117,7 +117,7 @@ def _number(name: str, value: object) -> float:
         raise ValueError(f"printed {name} = {shown(str(value))}, which is no number")
     number = float(value)  # type: ignore[arg-type]
     if not math.isfinite(number) or number <= 0:
-        raise ValueError(f"printed {name} = {number:g}, which no measurement is")
+        raise ValueError(f"printed {name} = {number:g}, which cannot be a measurement")
     return number
 
 
