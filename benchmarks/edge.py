@@ -123,31 +123,33 @@ def judged(spec: Spec, history: History, strategy: str) -> Found:
     )
 
 
-def compared(path: Path, seed: int, sets: Sequence[str], folder: Path) -> list[Found]:
-    """The spec's own search, then random search with the same money."""
-    common = [
-        *sets,
-        f"seed={seed}",
-        "validate.enabled=false",
-        "retrain.enabled=false",
-        "tracking.enabled=false",
-    ]
-    common += ["search.baseline=0", "budget.plan_usd=null"]
-    spec, raw = specs.read(path, common)
-    proposer = spec.search.proposer.kind
-    first = search(spec, raw, folder)
-    against = {
+def assignments(seed: int, sets: Sequence[str]) -> list[str]:
+    """What makes a spec one search of a seed, and nothing else."""
+    off = [f"{key}.enabled=false" for key in ("validate", "retrain", "tracking")]
+    return [*sets, f"seed={seed}", *off, "search.baseline=0", "budget.plan_usd=null"]
+
+
+def rival(spec: Spec, usd: float) -> list[str]:
+    """What makes of a search the random one, each trial trained in full, that has so much money."""
+    search = {
         **RANDOM,
         "trials": int(min(MOST, choices.count(spec.space.choices(), at_most=MOST))),
         "workers": spec.search.workers,
         "trainer": spec.search.trainer.model_dump(mode="json"),
     }
     top = [f.model_dump(mode="json") for f in spec.fidelities[-1:]]
-    limits = [f"budget.limit_usd={first.spent_usd}", "budget.stop_margin_s=0"]
-    given = [*common, *limits, f"search={json.dumps(against)}", f"fidelities={json.dumps(top)}"]
-    other, raw = specs.read(path, given)
+    limits = [f"budget.limit_usd={usd}", "budget.stop_margin_s=0"]
+    return [*limits, f"search={json.dumps(search)}", f"fidelities={json.dumps(top)}"]
+
+
+def compared(path: Path, seed: int, sets: Sequence[str], folder: Path) -> list[Found]:
+    """The spec's own search, then random search with the same money."""
+    given = assignments(seed, sets)
+    spec, raw = specs.read(path, given)
+    first = search(spec, raw, folder)
+    other, raw = specs.read(path, [*given, *rival(spec, first.spent_usd)])
     second = search(other, raw, folder)
-    return [judged(spec, first, proposer), judged(other, second, "random")]
+    return [judged(spec, first, spec.search.proposer.kind), judged(other, second, "random")]
 
 
 def table(rows: Sequence[Found]) -> list[str]:

@@ -1,9 +1,10 @@
 """A search under a latency limit, held against random search with its money."""
 
-import json
-
 import edge
-import pytest
+
+from tests.support import Story
+from ziggurat import spec as specs
+from ziggurat.domain import Candidate, Fidelity
 
 SPEC = """\
 schema_version: 1
@@ -43,15 +44,31 @@ def test_a_missing_spec_is_one_line(capsys, tmp_path) -> None:
     assert "none.yaml" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_random_search_spends_no_more_than_the_search_it_is_compared_with(tmp_path, capsys) -> None:
+def test_random_search_gets_the_money_of_the_search_and_trains_everything_in_full(tmp_path) -> None:
     path = tmp_path / "small.yaml"
     path.write_text(SPEC)
-    out = tmp_path / "out.json"
-    assert edge.main(["--spec", str(path), "--json", str(out)]) == 0
-    first, second = json.loads(out.read_text())
-    assert (first["strategy"], second["strategy"]) == ("sobol", "random")
-    assert 0 < second["usd"] <= first["usd"]
-    assert first["trained"] >= 1
-    assert first["breaking"] == second["breaking"] == []
-    assert "hypervolume beyond random search" in capsys.readouterr().out
+    given = edge.assignments(3, ["search.trials=5"])
+    spec, _ = specs.read(path, given)
+    other, _ = specs.read(path, [*given, *edge.rival(spec, 0.0125)])
+    assert (spec.search.searcher.kind, spec.search.trials, spec.budget.limit_usd) == ("sobol", 5, None)
+    assert (other.search.searcher.kind, other.search.stopper.kind) == ("random", "never")
+    assert (other.search.trials, other.budget.limit_usd) == (12, 0.0125)
+    assert [f.epochs for f in other.fidelities] == [2]
+    same = ("seed", "space", "objectives", "devices", "data")
+    assert all(getattr(spec, key) == getattr(other, key) for key in same)
+    assert not any(part.enabled for part in (spec.retrain, spec.validation, spec.tracking))
+
+
+def test_what_was_trained_is_measured_again_and_held_against_the_limit(tmp_path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(SPEC)
+    story = Story(ladder=(Fidelity(1), Fidelity(2)))
+    fixed = {"learning_rate": 0.01, "batch_size": 64, "dropout": 0.0, "activation": "relu", "norm": "none"}
+    for width in (8, 16, 512):
+        number = story.propose(Candidate({"depth": 1, "width_1": width, **fixed}), {edge.LATENCY: 0.01})
+        story.finish(number, val_accuracy=0.8)
+    story.propose(Candidate({"depth": 2, "width_1": 8, "width_2": 8, **fixed}))  # never trained
+    for limit, broken in ((100.0, 0), (1e-7, 3)):
+        spec, _ = specs.read(path, [f"objectives.1.limit={limit}"])
+        found = edge.judged(spec, story.history, "sobol")
+        assert (found.trials, found.trained, len(found.breaking)) == (4, 3, broken)
