@@ -106,4 +106,4 @@ def test_a_model_that_nothing_can_follow_fails_nothing(tmp_path):
     assert "other answers on validation" in decided.reason
     assert "torch.export cannot follow the model" in decided.reason
     assert "\n" not in decided.reason
-    assert list((tmp_path / "trials" / "00000").iterdir()) == []
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

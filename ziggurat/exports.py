@@ -7,7 +7,6 @@ for it: the checkpoint is there all the same.
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import numpy as np
 from ziggurat.domain import Measurement
 from ziggurat.errors import SpecError
 from ziggurat.events import Decided
+from ziggurat.files import write_whole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,7 +50,6 @@ def export(
     from ziggurat.profilers.onnx_file import difference, tolerance_of
 
     folder = root / "trials" / f"{trial:05d}"
-    folder.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {}
     reasons: list[str] = []
     found: list[Measurement] = []
@@ -67,7 +66,7 @@ def export(
         content = {k: v for k, v in content.items() if k == "pt2"}
     for kind, file in content.items():
         path = folder / FILES[kind]
-        _write(path, file)
+        write_whole(path, file)
         facts |= {
             f"{kind}_file": str(path.relative_to(root)),
             f"{kind}_bytes": len(file),
@@ -139,13 +138,3 @@ def _versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: library(name).removeprefix(f"{name} ") for name in names},
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -23,6 +23,7 @@ from ziggurat import jobs
 from ziggurat.domain import Failure, FailureKind, Job, JobKind
 from ziggurat.errors import ZigguratError
 from ziggurat.events import job_from_plain, to_plain
+from ziggurat.files import write_whole
 
 BEAT_S = 1.0
 LONGEST_TEXT = 500
@@ -96,17 +97,6 @@ def classify(error: BaseException) -> Failure:
     if memory or "can't allocate memory" in text or "not enough memory" in text:
         return Failure(FailureKind.OUT_OF_MEMORY, describe(error))
     return Failure(FailureKind.USER_ERROR, describe(error))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is either all there or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def perform(job: Job, desk: jobs.Desk, line: Line, folder: Path) -> None:

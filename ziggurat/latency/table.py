@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from ziggurat import __version__
 from ziggurat.domain import Candidate, Measurement
 from ziggurat.errors import SpecError
+from ziggurat.files import write_whole
 from ziggurat.latency.fit import Overhead, Quality
 from ziggurat.operations import Operation
 from ziggurat.protocols import DecomposableSpace, FloatArray, Profiler, Signature
@@ -160,13 +160,8 @@ class LatencyTable:
         """
         plain = asdict(self)
         plain["created"] = datetime.fromtimestamp(self.created_utc, UTC).isoformat(timespec="seconds")
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with draft.open("w", encoding="utf-8") as file:
-                json.dump(plain, file, indent=1, allow_nan=False)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
+            write_whole(path, json.dumps(plain, indent=1, allow_nan=False))
         except OSError as error:
             raise SpecError(f"{path}: cannot be written ({error.strerror}); name another file") from None
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 from typing import TYPE_CHECKING
 
 from ziggurat.domain import Objective, RunStatus
 from ziggurat.events import Event, RunFinished, RunStarted, TrialProposed
+from ziggurat.files import write_whole
 from ziggurat.history import History
 from ziggurat.listeners import mlflow_client, mlflow_words
 from ziggurat.listeners.mlflow_client import KIND, RUN_ID, Place
@@ -206,12 +206,7 @@ class MlflowMirror:
             "parent": self._parent,
             "trials": {str(number): run for number, run in sorted(self._children.items())},
         }
-        part = self._cursor_file.with_suffix(".part")
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(plain, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._cursor_file)
+        write_whole(self._cursor_file, json.dumps(plain))
 
     def _write(self, client: MlflowClient, batch: Sequence[Event]) -> None:
         self._fold(batch[-1].seq + 1)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ziggurat.files import write_whole
 from ziggurat.report import words
 
 if TYPE_CHECKING:
@@ -31,12 +31,9 @@ def write_cards(folder: Path, cards: Mapping[int, Card]) -> dict[int, str]:
     found = {}
     for number, card in cards.items():
         home = folder / "trials" / f"{number:05d}"
-        home.mkdir(parents=True, exist_ok=True)
         plain = json.dumps(card, indent=2, allow_nan=False, ensure_ascii=False)
         for name, text in ((JSON, plain + "\n"), (MARKDOWN, markdown(card))):
-            part = home / f".{name}.{os.getpid()}.part"
-            part.write_text(text, encoding="utf-8")
-            part.replace(home / name)
+            write_whole(home / name, text)
         found[number] = f"trials/{number:05d}/{MARKDOWN}"
     return found
 

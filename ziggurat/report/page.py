@@ -7,12 +7,12 @@ content security policy forbids every request. Each file is written whole (tempo
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ziggurat.files import write_whole
 from ziggurat.report import (
     answer,
     charts,
@@ -72,19 +72,6 @@ def write_report(folder: Path, spec: Spec, history: History, *, utc: float, fact
     # the page is written last, so its existence means that the rest is there
     write_whole(folder / "index.html", render(case, series, utc).encode())
     return folder / "index.html"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, flush it to disk, and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
