@@ -1,5 +1,12 @@
 """Errors that a user can act on. Each message is one line: what was given, what is allowed, what to do."""
 
+import difflib
+from collections.abc import Iterable
+
+MANY = 30
+"""Known names beyond which a message does not list them all."""
+_FIRST = 8
+
 
 class ZigguratError(Exception):
     """Something the user can fix; the command line prints it without a traceback."""
@@ -19,3 +26,21 @@ class JournalError(ZigguratError):
 
 class StageFailed(ZigguratError):  # noqa: N818 - names an outcome, as in "the stage failed"
     """A stage came to a negative verdict, such as a failed preflight check (exit code 1)."""
+
+
+def near(name: object, known: Iterable[object], beyond: str = "") -> str:
+    """The end of a sentence about an unknown name: known names that are like it, or else all of them.
+
+    Args:
+        name: As it was given.
+        known: What may be given.
+        beyond: What is said where nothing is like it and there are too many to list; by default the first.
+    """
+    names = [str(k) for k in known]
+    lower = {n.lower(): n for n in names}
+    close = [lower[n] for n in difflib.get_close_matches(str(name).lower(), lower, n=3, cutoff=0.6)]
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    if len(names) > MANY:
+        return beyond or f"known: {', '.join(names[:_FIRST])}, ..."
+    return f"known: {', '.join(names) or 'none'}"

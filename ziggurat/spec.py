@@ -23,7 +23,7 @@ from ziggurat.datasets import AnyDataset, Digits
 from ziggurat.derived import AnyDerived
 from ziggurat.derived import check as check_derived
 from ziggurat.domain import Fidelity, Goal, Objective
-from ziggurat.errors import SpecError
+from ziggurat.errors import SpecError, near
 from ziggurat.launchers import AnyLauncher, Local, Simulated
 from ziggurat.listeners import Alerts, Tracking
 from ziggurat.objectives import LEARNED, ObjectiveSetting, costs, goal_of
@@ -81,8 +81,7 @@ class Spec(Setting):
         known = (*LEARNED, *costs(_columns(info)), *derived)
         for i, (name, objective) in enumerate(zip(names, objectives, strict=True)):
             if name not in known:
-                near = spec_errors.near(name, known)
-                raise ValueError(f"objectives[{i}].metric: unknown metric '{name}'; {near}")
+                raise ValueError(f"objectives[{i}].metric: unknown metric '{name}'; {near(name, known)}")
             objective.check(derived.get(name))
         repeated = sorted({n for n in names if names.count(n) > 1})
         if repeated:
@@ -134,8 +133,9 @@ class Spec(Setting):
     def _known_hyperparameters(self) -> Self:
         for name in self.space.hyperparameters:
             if name not in HYPERPARAMETERS:
-                known = spec_errors.near(name, HYPERPARAMETERS)
-                raise ValueError(f"space.hyperparameters: the trainer knows no '{name}'; {known}")
+                raise ValueError(
+                    f"space.hyperparameters: the trainer knows no '{name}'; {near(name, HYPERPARAMETERS)}"
+                )
         return self
 
     @model_validator(mode="after")

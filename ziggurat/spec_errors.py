@@ -5,18 +5,17 @@ What is allowed comes from the model's JSON Schema, so a new setting is explaine
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
+
+from ziggurat.errors import near
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
 SHOWN = 60
 """Characters of a value that are shown."""
-MANY = 30
-"""Known names up to which all are listed."""
 
 _NEEDED = {
     "bool": "true or false",
@@ -75,15 +74,6 @@ def _without(value: Any, hide: Mapping[str, str]) -> Any:  # noqa: ANN401 - plai
     return value
 
 
-def near(name: object, known: Iterable[object]) -> str:
-    """Known names that are like a given one, or all of them: the end of a sentence that says what to do."""
-    names = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"known: {', '.join(names)}" if names and len(names) <= MANY else "see `ziggurat schema`"
-
-
 def shown(value: object) -> str:
     """A value as it stands in a message."""
     text = {None: "null", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else None
@@ -129,7 +119,7 @@ def _words(raw: Any, root: Node) -> str:  # noqa: ANN401
     """What is wrong, without the path."""
     kind, place, given = str(raw["type"]), raw["loc"], shown(raw["input"])
     if kind == "extra_forbidden":
-        known = near(place[-1], _node(root, place[:-1]).get("properties", {}))
+        known = near(place[-1], _node(root, place[:-1]).get("properties", {}), "see `ziggurat schema`")
         return f"unknown key (value {given}); remove it or write another; {known}"
     if kind == "missing":
         meaning = str(_node(root, place).get("description", "")).rstrip(".")

@@ -414,42 +414,6 @@ def test_skip_connection_passes_on_what_was_dropped_before_it():
     assert not model.cells[0](*[torch.ones(2, 4, 8, 8)] * 2).any()
 
 
-# canonical forms
-
-
-def forms(**given):
-    space = cell(widths=[4], **given)
-    return Counter(space.canonical(c) for c in everyone(space))
-
-
-def test_cells_that_compute_the_same_have_one_canonical_form():
-    # found by comparing all orders of the operations
-    assert len(forms(operations=["none", "skip_connect", "nor_conv_3x3"])) == 99
-    assert len(forms(operations=["avg_pool_3x3", "skip_connect", "nor_conv_3x3"])) == 459
-
-
-@given(seed=st.integers(0, 10_000))
-def test_swapping_unconnected_nodes_and_changing_dead_parts_leaves_the_canonical_form(seed):
-    space = SPACES["nas_bench_201"]
-    chosen = dict(draw(space, seed).choices) | {"edge_1_2": "none"}
-    other = chosen | {"edge_0_1": chosen["edge_0_2"], "edge_0_2": chosen["edge_0_1"]}
-    other |= {"edge_1_3": chosen["edge_2_3"], "edge_2_3": chosen["edge_1_3"]}
-    assert space.canonical(Candidate(chosen)) == space.canonical(Candidate(other))
-    chosen["edge_1_3"] = "none"
-    other = chosen | {"edge_0_1": "nor_conv_1x1"}
-    assert space.canonical(Candidate(chosen)) == space.canonical(Candidate(other))
-    assert space.operations(Candidate(chosen), SMALL) == space.operations(Candidate(other), SMALL)
-
-
-def test_canonical_form_tells_a_shared_result_from_two_alike():
-    shared = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|skip_connect~1|skip_connect~2|"
-    alike = "|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|none~0|skip_connect~1|skip_connect~2|"
-    assert Cell().canonical(Cell().from_string(shared)) == "1=nor_conv_3x3(0) 1+1"
-    assert Cell().canonical(Cell().from_string(alike)) == "1=nor_conv_3x3(0) 2=nor_conv_3x3(0) 1+2"
-    with pytest.raises(SpecError, match="nas_bench_201 only"):
-        darts().canonical(draw(darts(), 0))
-
-
 # layers
 
 

@@ -32,8 +32,7 @@ def network_from(name: str, picked: Mapping[str, Value] | None, signature: Signa
     """
     from torch import nn
 
-    function = import_function(name, _FIELD)
-    arguments = _arguments(name, function, picked, signature)
+    function, arguments = prepared(name, picked, signature)
     about = f" for {dict(picked)}" if picked else ""
     try:
         network = function(*arguments)
@@ -66,14 +65,19 @@ def run(name: str, network: nn.Module, example: Tensor) -> Tensor:
     return answer
 
 
-def _arguments(
-    name: str, function: Callable[..., Any], picked: Mapping[str, Value] | None, signature: Signature
-) -> tuple[object, ...]:
-    """The first of the allowed ways to call a function that it takes."""
+def prepared(
+    name: str, picked: Mapping[str, Value] | None, signature: Signature
+) -> tuple[Callable[..., Any], tuple[object, ...]]:
+    """A function with the arguments of the first of the allowed ways to call it that it takes.
+
+    Raises:
+        SpecError: There is no such function, or it takes none of them.
+    """
+    function = import_function(name, _FIELD)
     chosen = dict(picked or {})
     if picked is not None:
         ways: list[tuple[object, ...]] = [(chosen, signature), (chosen,)]
-        words = "(choices, signature) or (choices)"
+        words = "(choices) or (choices, signature)"
     else:
         # an argument that a function can do without may be anything, such as a width, unless it says so
         ways = (
@@ -83,7 +87,7 @@ def _arguments(
         words = "(signature), without arguments, or with (choices, signature)"
     for arguments in ways:
         if accepts(function, *arguments):
-            return arguments
+            return function, arguments
     raise SpecError(f"{_FIELD} '{name}' cannot be called with {words}; let it take one of these")
 
 

@@ -15,11 +15,10 @@ from pydantic import Field, StrictInt, StrictStr, model_validator
 
 from ziggurat.choices import Choice, Choices, Values
 from ziggurat.domain import Candidate, Value
-from ziggurat.errors import SpecError
+from ziggurat.errors import SpecError, near
 from ziggurat.operations import Operation
 from ziggurat.setting import Setting
 from ziggurat.spaces import bounds, cell_plan, cell_text
-from ziggurat.spaces.cell_canonical import canonical
 from ziggurat.spaces.cell_plan import NORMAL, REDUCE, SETS, Frame
 from ziggurat.spaces.cell_wiring import NONE, Edges, Wiring, wire
 
@@ -168,9 +167,7 @@ class Cell(Setting):
     def _operation(self, candidate: Candidate, name: str) -> str:
         value = bounds.chosen(candidate, name)
         if value not in self.names:
-            raise SpecError(
-                f"candidate {candidate.key} has {name} '{value}', {cell_text.near(str(value), self.names)}"
-            )
+            raise SpecError(f"candidate {candidate.key} has {name} '{value}', {near(value, self.names)}")
         return str(value)
 
     def _wirings(self, candidate: Candidate) -> dict[str, Wiring]:
@@ -226,15 +223,6 @@ class Cell(Setting):
             return cell_text.to_string(cells[NORMAL])
         return cell_text.to_genotype(cells)
 
-    def canonical(self, candidate: Candidate) -> str:
-        """A text that is the same for all candidates whose cells execute the same, for nas_bench_201 only.
-
-        Hyperparameters are left out.
-        """
-        if self._style != "nas_bench_201":
-            raise SpecError("space 'cell' has canonical forms for operations of nas_bench_201 only")
-        return canonical(self._edges(candidate)[NORMAL])
-
     def from_string(self, text: str, hyperparameters: Mapping[str, Value] | None = None) -> Candidate:
         """The candidate of a string as `to_string` writes it.
 
@@ -284,8 +272,9 @@ def _hold_operations(given: str | list[str], skeleton: str | None) -> None:
     if not isinstance(given, str):
         _hold_list(given, skeleton)
     elif given not in SETS:
-        near = cell_text.near(given, tuple(SETS))
-        raise ValueError(f"operations is '{given}', which is no set, {near} Or list operations of a set")
+        raise ValueError(
+            f"operations is '{given}', which is no set, {near(given, SETS)} Or list operations of a set"
+        )
     elif skeleton not in (None, given):
         raise ValueError(f"skeleton is '{skeleton}', but operations are those of '{given}'; remove it")
 
@@ -296,7 +285,7 @@ def _hold_list(given: list[str], skeleton: str | None) -> None:
         raise ValueError(f"operations is empty; list some of {', '.join(known)}")
     for name in given:
         if name not in known:
-            raise ValueError(f"operations: '{name}' is unknown, {cell_text.near(name, known)}")
+            raise ValueError(f"operations: '{name}' is unknown, {near(name, known)}")
     if len(set(given)) != len(given):
         raise ValueError(f"operations {given} repeat; list each once")
     if set(given) == {NONE}:

@@ -6,12 +6,11 @@ the cell first.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Sequence
 
-from ziggurat.errors import SpecError
+from ziggurat.errors import SpecError, near
 from ziggurat.spaces.cell_plan import NORMAL, REDUCE
 from ziggurat.spaces.cell_wiring import Edges
 
@@ -137,12 +136,6 @@ def _pair(
     if not 0 <= source < state:
         raise refuse(f"node {state} in '{cell}' takes state {source}; allowed are 0 to {state - 1}")
     return source, name
-
-
-def near(name: str, names: Sequence[str]) -> str:
-    """The end of a sentence about an unknown name: those that are like it, or all."""
-    close = difflib.get_close_matches(name, names, n=2)
-    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
 
 
 def _known(name: str, names: Sequence[str], refuse: Callable[[str], SpecError]) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from ziggurat.errors import SpecError
-from ziggurat.spaces.named import near
+from ziggurat.errors import SpecError, near
 
 if TYPE_CHECKING:
     from torch import nn

@@ -16,8 +16,10 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "tanh": nn.Tanh,
     "silu": nn.SiLU,
+    "relu6": nn.ReLU6,
+    "hard_swish": nn.Hardswish,
 }
-"""Activations by the names in `bounds.ACTIVATION_NAMES`."""
+"""Activations by name; each space says which of them it takes."""
 
 
 POOLINGS: dict[str, Callable[[], nn.Module]] = {

@@ -10,23 +10,12 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from ziggurat.errors import SpecError
-from ziggurat.spaces.layers import DropPath
+from ziggurat.spaces.layers import ACTIVATIONS, DropPath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from ziggurat.operations import Operation
-
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "hard_swish": nn.Hardswish,
-    "silu": nn.SiLU,
-    "gelu": nn.GELU,
-}
-"""Activations by the names in `mbconv.ACTIVATION_NAMES`."""
 
 
 class Resize(nn.Module):

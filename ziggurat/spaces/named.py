@@ -6,18 +6,16 @@ it. `last 3 convs` stands for three entries.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ziggurat.errors import SpecError
+from ziggurat.errors import SpecError, near
 
 if TYPE_CHECKING:
     from torch import nn
 
 _LAST = re.compile(r"last ([1-9]\d{0,2}) (convs|linears|layers)")
-_SHOWN = 8
 
 
 def well_formed(layers: Sequence[str] | str, field: str = "layers") -> int:
@@ -40,16 +38,6 @@ def well_formed(layers: Sequence[str] | str, field: str = "layers") -> int:
     if repeated:
         raise ValueError(f"{field} names '{repeated[0]}' twice; name each once")
     return len(layers)
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """What a name that is unknown may have meant."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    more = ", ..." if len(names) > _SHOWN else ""
-    return f"there are {', '.join(names[:_SHOWN]) or 'none'}{more}"
 
 
 def head_of(network: nn.Module) -> str:

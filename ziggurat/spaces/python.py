@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 
 from ziggurat import choices as choice_rules
 from ziggurat.choices import Choice, Choices
-from ziggurat.errors import SpecError
-from ziggurat.imports import FunctionName, accepts, first_line, import_function
+from ziggurat.imports import FunctionName
 from ziggurat.setting import Setting
 from ziggurat.spaces import bounds
+from ziggurat.spaces.called import network_from, prepared
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,32 +50,9 @@ class PythonSpace(Setting):
 
     def check(self, signature: Signature) -> None:
         """Look whether the function is there and takes one or two arguments; it is not called."""
-        function = import_function(self.function, "space.function")
-        if not accepts(function, {}, signature) and not accepts(function, {}):
-            raise SpecError(
-                f"space.function '{self.function}' cannot be called with (choices) or (choices, signature); "
-                "let it take one of these"
-            )
+        prepared(self.function, {}, signature)
 
     def build(self, candidate: Candidate, signature: Signature) -> nn.Module:
         """What the function returns; initialised from torch's global generator."""
-        from torch import nn
-
-        self.check(signature)
-        function = import_function(self.function, "space.function")
         picked = {name: candidate.choices[name] for name in self.declared if name in candidate.choices}
-        try:
-            model = function(picked, signature) if accepts(function, {}, signature) else function(picked)
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise SpecError(
-                f"space.function '{self.function}' raised {first_line(error)} for {picked}; fix the function "
-                "or narrow the choices"
-            ) from error
-        if not isinstance(model, nn.Module):
-            raise SpecError(
-                f"space.function '{self.function}' returned a {type(model).__name__} for {picked}; "
-                "return an nn.Module"
-            )
-        return model
+        return network_from(self.function, picked, signature)

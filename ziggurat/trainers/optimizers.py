@@ -5,7 +5,6 @@ A schedule is stepped after every optimiser step and spans the top rung of a tri
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import warnings
@@ -18,7 +17,7 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from ziggurat.domain import Job
-from ziggurat.errors import SpecError
+from ziggurat.errors import SpecError, near
 from ziggurat.trainers.lightning import Lightning, ScheduleSetting
 
 CONSTANT = "constant"
@@ -213,14 +212,7 @@ def _main(setting: ScheduleSetting, optimizer: Optimizer, rate: float, steps: in
 def _find(field: str, name: str, known: Mapping[str, type[T]]) -> type[T]:
     if name in known:
         return known[name]
-    raise SpecError(f"trainer.{field}.name is '{name}', which is unknown; {_near(name, known)}")
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    lower = {n.lower(): n for n in names}
-    near = [lower[n] for n in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
+    raise SpecError(f"trainer.{field}.name is '{name}', which is unknown; {near(name, known)}")
 
 
 def _parameters(cls: type[Any]) -> Parameters:
@@ -234,7 +226,7 @@ def _check_arguments(field: str, name: str, given: Iterable[str], known: Paramet
     for argument in given:
         if argument not in known:
             raise SpecError(
-                f"trainer.{field}.arguments: {name} takes no '{argument}'; {_near(argument, known)}"
+                f"trainer.{field}.arguments: {name} takes no '{argument}'; {near(argument, known)}"
             )
 
 
