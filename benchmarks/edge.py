@@ -14,26 +14,23 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import numpy as np
+import studies
 import torch
+from moasha import search
 
-from ziggurat import choices, pareto, runs, stages
+from ziggurat import choices, pareto
 from ziggurat import spec as specs
 from ziggurat.answers import eligible
 from ziggurat.bench import Bench
 from ziggurat.domain import TrialStatus
-from ziggurat.errors import SpecError, StageFailed, ZigguratError
 from ziggurat.history import History
-from ziggurat.session import Session
 from ziggurat.spec import Spec
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "edge.yaml"
@@ -72,22 +69,6 @@ class Found:
     hypervolume: float
     breaking: list[float]
     noisy: int
-
-
-def search(spec: Spec, raw: dict[str, Any], folder: Path) -> History:
-    """The history of a run of preflight and search."""
-    run = runs.create(spec, raw, folder)
-    session = Session(run)
-    try:
-        stages.preflight(session.engine)
-        try:
-            stages.search(session.engine)
-        except StageFailed as error:
-            print(error, file=sys.stderr)  # what it has found is counted all the same
-        run.finish(session.status())
-        return run.history
-    finally:
-        session.close()
 
 
 def judged(spec: Spec, history: History, strategy: str) -> Found:
@@ -146,9 +127,9 @@ def compared(path: Path, seed: int, sets: Sequence[str], folder: Path) -> list[F
     """The spec's own search, then random search with the same money."""
     given = assignments(seed, sets)
     spec, raw = specs.read(path, given)
-    first = search(spec, raw, folder)
+    first, _ = search(spec, raw, folder)
     other, raw = specs.read(path, [*given, *rival(spec, first.spent_usd)])
-    second = search(other, raw, folder)
+    second, _ = search(other, raw, folder)
     return [judged(spec, first, spec.search.proposer.kind), judged(other, second, "random")]
 
 
@@ -169,34 +150,27 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--spec", type=Path, default=EXAMPLE)
     found.add_argument("--seeds", type=int, nargs="+", default=[0])
     found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key")
-    found.add_argument("--json", type=Path, help="write all numbers to a file")
-    found.add_argument("--keep", type=Path, help="keep the run directories here")
-    return found
+    return studies.with_places(found)
+
+
+def study(given: argparse.Namespace, folder: Path) -> list[Found]:
+    """Both searches of every seed, one after the other."""
+    rows: list[Found] = []
+    for seed in given.seeds:
+        rows += compared(given.spec, seed, given.set, folder)
+        print("\n".join(table(rows[-2:])), file=sys.stderr, flush=True)
+    return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the searches; 2 if something is wrong with what was given, 1 if a search could not be run."""
     given = parser().parse_args(arguments)
     torch.set_num_threads(1)
-    rows: list[Found] = []
-    keep = nullcontext(given.keep) if given.keep else tempfile.TemporaryDirectory(prefix="ziggurat-edge-")
-    try:
-        with keep as folder:
-            for seed in given.seeds:
-                rows += compared(given.spec, seed, given.set, Path(folder))
-                print("\n".join(table(rows[-2:])), file=sys.stderr, flush=True)
-    except SpecError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except ZigguratError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print("\n".join(table(rows)))
-    gains = np.array([a.hypervolume - b.hypervolume for a, b in zip(rows[::2], rows[1::2], strict=True)])
-    print(f"hypervolume beyond random search at equal cost: {', '.join(f'{g:+.5f}' for g in gains)}")
-    if given.json:
-        given.json.write_text(json.dumps([asdict(r) for r in rows], indent=1), encoding="utf-8")
-    return 0
+    code, rows = studies.told(study, table, given, {"spec": str(given.spec)})
+    gains = [f"{a.hypervolume - b.hypervolume:+.5f}" for a, b in zip(rows[::2], rows[1::2], strict=True)]
+    if gains:
+        print(f"hypervolume beyond random search at equal cost: {', '.join(gains)}")
+    return code
 
 
 if __name__ == "__main__":

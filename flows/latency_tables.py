@@ -11,10 +11,9 @@ from ziggurat.errors import SpecError
 from ziggurat.latency import decomposable, usable
 from ziggurat.latency.build import build, least
 from ziggurat.latency.subject import Subject
-from ziggurat.latency.validate import Validation, validate
+from ziggurat.latency.validate import validate
 from ziggurat.protocols import Profiler
-from ziggurat.report import canvas
-from ziggurat.report.style import BLUE, GREY
+from ziggurat.report.predictions import predictions
 from ziggurat.spec import Spec
 
 
@@ -74,7 +73,7 @@ def check(  # noqa: PLR0913 - the options of the command
     known = usable(table, subject.device, subject.space, subject.signature)
     found = validate(subject, known, count)
     if plot is not None:
-        _write(plot, picture(found, subject.device.name))
+        _write(plot, predictions(found, subject.device.name))
     return {"table": str(table), "device": subject.device.name, **found.plain()}
 
 
@@ -90,26 +89,6 @@ def checked_text(data: Mapping[str, Any]) -> str:
         f"a prediction takes {data['predict_ms']:.4f} ms of a processor, building and measuring a model "
         f"{data['measure_ms']:.0f} ms ({data['measure_ms'] / data['predict_ms']:,.0f}x)"
     )
-
-
-def picture(found: Validation, device: str) -> bytes:
-    """Predicted against measured latency as a PNG."""
-    figure = canvas.new_figure(6, 5.6)
-    axes = figure.subplots()
-    canvas.dress(axes, f"measured p50 on {device} (ms)", "predicted p50 (ms)")
-    both = [*found.predicted_ms, *found.measured_ms]
-    ends = [min(both) / 1.1, max(both) * 1.1]
-    axes.plot(ends, ends, color=GREY, linewidth=1, label="equal", zorder=1)
-    label = f"{len(found.candidates)} models not used in fitting"
-    axes.scatter(found.measured_ms, found.predicted_ms, s=22, color=BLUE, alpha=0.85, label=label, zorder=2)
-    canvas.logarithmic(axes)
-    axes.set_xlim(*ends)
-    axes.set_ylim(*ends)
-    said = found.summary()
-    title = f"median error {said['median_error']:.1%}, Kendall's tau {said['kendall_tau']:.3f}"
-    axes.set_title(canvas.plain(title), loc="left", fontsize=11)
-    axes.legend(frameon=False, loc="upper left")
-    return canvas.to_png(figure)
 
 
 def _subject(path: Path, sets: Sequence[str], device: str | None, seed: int | None = None) -> Subject:

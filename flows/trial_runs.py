@@ -76,31 +76,27 @@ def forecast(path: Path, sets: Sequence[str]) -> dict[str, Any]:
 
 
 def profile(path: Path, sets: Sequence[str], count: int) -> list[dict[str, Any]]:
-    """Measurements of sampled candidates on every device of a spec, in this process."""
-    import torch
-
+    """What is known of sampled candidates, and measured on every device of a spec, in this process."""
+    from ziggurat.bench import Bench
     from ziggurat.choices import sample
     from ziggurat.profilers.sampling import verdict
-    from ziggurat.profilers.static import static_metrics
 
     spec, _ = specs.read(path, sets)
-    signature = spec.data.signature()
+    bench = Bench(spec, spec.data.signature())
     rng = np.random.default_rng(spec.seed)
     rows: list[dict[str, Any]] = []
     for number in range(count):
         candidate = sample(spec.space.choices(), rng)
-        torch.manual_seed(spec.seed)
-        model = spec.space.build(candidate, signature)
-        found = list(static_metrics(lambda c=candidate: spec.space.build(c, signature), signature.shape))  # type: ignore[misc]
-        row: dict[str, Any] = {"candidate": dict(candidate.choices), **{m.metric: m.value for m in found}}
+        model = bench.build(candidate, spec.seed)
+        row: dict[str, Any] = {"candidate": dict(candidate.choices)}
+        row |= {m.metric: m.value for m in bench.static(candidate)}
+        print(f"{number + 1}/{count}", end="\r", file=sys.stderr, flush=True)  # noqa: T201 - progress
         for device in spec.devices:
             device.check()
-            measured = device.profile(model, torch.zeros(1, *signature.shape), candidate)
-            row |= {f"{m.metric}@{device.name}": m.value for m in measured}
-            if device.noisy(measured):
-                print(f"{device.name}: {verdict(measured, device)}", file=sys.stderr, flush=True)  # noqa: T201
+            measured = bench.profile(model, candidate, device.name)
+            row |= {f"{m.metric.partition('@')[0]}@{device.name}": m.value for m in measured}
+            print(f"{device.name}: {verdict(measured, device)}", file=sys.stderr, flush=True)  # noqa: T201
         rows.append(row)
-        print(f"{number + 1}/{count}", end="\r", file=sys.stderr, flush=True)  # noqa: T201 - progress
     return rows
 
 

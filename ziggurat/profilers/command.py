@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from ziggurat.errors import SpecError
 from ziggurat.events import to_plain
 from ziggurat.profilers import program, reply
+from ziggurat.profilers.inputs import batches
 from ziggurat.profilers.setting import DeviceSetting
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class CommandDevice(DeviceSetting):
     ) -> dict[str, str]:
         """Values of the placeholders; files are written if a command names them."""
         used = {name for command in self.commands for text in command for name in _NAME.findall(text)}
-        batch = example[:1].detach().cpu().repeat(self.batch_size, *(1,) * (example.dim() - 1))
+        (batch,) = batches(example.detach().cpu(), self.batch_size)
         files: dict[str, tuple[str, Callable[[Path], object]]] = {
             "onnx_file": ("model.onnx", lambda path: _write_onnx(path, model, batch)),
             "export_file": ("model.pt2", lambda path: _write_export(path, model, batch)),

@@ -72,14 +72,11 @@ class TorchDevice(DeviceSetting):
 
     def describe(self) -> str:
         """What is measured, in a few words."""
-        from ziggurat.profilers.energy import joules_of
+        from ziggurat.profilers import hardware
 
-        threads = f", {self.threads} thread{'s' * (self.threads > 1)}" if self.device == "cpu" else ""
-        counter = "with" if joules_of(self.device) is not None else "no"
-        return (
-            f"torch {'compiled' if self.compile else 'eager'} on {self.device}, {self.dtype}{threads}, "
-            f"batch of {self.batch_size}, {counter} energy counter"
-        )
+        how = "compiled" if self.compile else "eager"
+        under = hardware.conditions(self.device, self.threads, self.batch_size)
+        return f"torch {how} on {self.device}, {self.dtype}, {under}"
 
     def fingerprint(self) -> Mapping[str, str]:
         """What the numbers depend on."""

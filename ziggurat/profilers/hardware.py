@@ -18,6 +18,15 @@ def machine() -> dict[str, str]:
     }
 
 
+def conditions(place: str, threads: int, batch_size: int) -> str:
+    """Under what a model is measured on a device as torch names it, cpu or cuda:0, in a few words."""
+    from ziggurat.profilers.energy import joules_of
+
+    threaded = f"{threads} thread{'s' * (threads > 1)}, " if place == "cpu" else ""
+    counter = "with" if joules_of(place) is not None else "no"
+    return f"{threaded}batch of {batch_size}, {counter} energy counter"
+
+
 def library(name: str) -> str:
     """Name and version of an installed package, without importing it."""
     try:

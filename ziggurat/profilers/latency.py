@@ -21,7 +21,7 @@ from ziggurat.profilers.energy import joules_of
 from ziggurat.profilers.inputs import batches
 from ziggurat.profilers.memory import peak_bytes
 from ziggurat.profilers.quiet import quiet
-from ziggurat.profilers.sampling import Gauges, sample, summary
+from ziggurat.profilers.sampling import Gauges, clocked, sample, summary
 
 if TYPE_CHECKING:
     from ziggurat.profilers.inputs import Example
@@ -103,26 +103,20 @@ def _compiled(
 
 def _timer(run: Callable[[], object], device: torch.device) -> Callable[[], float]:
     """A function that runs once and returns the milliseconds it took."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    if device.type != "cuda":
+        return clocked(run)
+    torch.cuda.reset_peak_memory_stats(device)
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
 
-        def by_events() -> float:
-            with torch.cuda.device(device):
-                begin.record()
-                run()
-                end.record()
-                end.synchronize()
-            return float(begin.elapsed_time(end))
+    def by_events() -> float:
+        with torch.cuda.device(device):
+            begin.record()
+            run()
+            end.record()
+            end.synchronize()
+        return float(begin.elapsed_time(end))
 
-        return by_events
-
-    def by_clock() -> float:
-        start = time.perf_counter_ns()
-        run()
-        return (time.perf_counter_ns() - start) / 1e6
-
-    return by_clock
+    return by_events
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from ziggurat.profilers.inputs import batches
 from ziggurat.profilers.onnx_file import export_onnx
 from ziggurat.profilers.quantize import quantize_int8
 from ziggurat.profilers.runtime import Array, Session, open_session
-from ziggurat.profilers.sampling import Gauges, sample, summary
+from ziggurat.profilers.sampling import Gauges, clocked, sample, summary
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,7 +56,7 @@ def latency(setting: OnnxRuntimeDevice, file: bytes) -> tuple[Measurement, ...]:
     on_cpu = setting.provider == "cpu"
     run = (lambda: session(*inputs)) if on_cpu else _bound(session, setting.provider, inputs)
     gauges = Gauges(cpu=time.thread_time if on_cpu else None, joules=joules_of(setting.provider))
-    return summary(sample(_timer(run), setting, gauges), setting.name)
+    return summary(sample(clocked(run), setting, gauges), setting.name)
 
 
 def profile(setting: OnnxRuntimeDevice, file: bytes) -> tuple[Measurement, ...]:
@@ -110,14 +110,3 @@ def _bound(session: Session, provider: str, inputs: tuple[Array, ...]) -> Callab
         binding.synchronize_outputs()
 
     return run
-
-
-def _timer(run: Callable[[], object]) -> Callable[[], float]:
-    """A function that runs once and returns the milliseconds it took."""
-
-    def once() -> float:
-        start = time.perf_counter_ns()
-        run()
-        return (time.perf_counter_ns() - start) / 1e6
-
-    return once

@@ -66,14 +66,10 @@ class OnnxRuntimeDevice(DeviceSetting):
 
     def describe(self) -> str:
         """What is measured, in a few words."""
-        from ziggurat.profilers.energy import joules_of
+        from ziggurat.profilers import hardware
 
-        threads = f", {self.threads} thread{'s' * (self.threads > 1)}" if self.provider == "cpu" else ""
-        counter = "with" if joules_of(self.provider) is not None else "no"
-        return (
-            f"ONNX Runtime on {self.provider}, {self.precision}{threads}, batch of {self.batch_size}, "
-            f"{counter} energy counter"
-        )
+        under = hardware.conditions(self.provider, self.threads, self.batch_size)
+        return f"ONNX Runtime on {self.provider}, {self.precision}, {under}"
 
     def fingerprint(self) -> Mapping[str, str]:
         """What the numbers depend on."""

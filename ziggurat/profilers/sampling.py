@@ -96,6 +96,17 @@ def sample(once: Callable[[], float], setting: DeviceSetting, gauges: Gauges | N
     return Sampled(np.array(samples), share, None if joules is None else 1000 * joules / len(samples))
 
 
+def clocked(run: Callable[[], object]) -> Callable[[], float]:
+    """A function that runs once and returns the milliseconds it took by the wall clock."""
+
+    def once() -> float:
+        start = time.perf_counter_ns()
+        run()
+        return (time.perf_counter_ns() - start) / 1e6
+
+    return once
+
+
 def interval(samples: FloatArray) -> tuple[float, float]:
     """95 % interval of the median of (n,) samples, n > 1, in the order of time, which may hang together.
 
