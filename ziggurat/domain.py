@@ -1,7 +1,7 @@
 """The nouns of a search: frozen dataclasses without behaviour beyond their own consistency.
 
-Nothing here reads a file, a clock or a random number. Everything round-trips through JSON
-(see `ziggurat.events`), so a job can travel to any machine and a run can be rebuilt from its journal.
+Nothing here reads a file, a clock or a random number. Everything round-trips through JSON, so that a job can
+travel to any machine and a run can be rebuilt from its journal (see `ziggurat.events`).
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Failure:
 
 
 class JobKind(StrEnum):
-    """What a worker is asked to do."""
+    """What a worker is asked to do; what is TRAINING needs the data and the trainer, the rest a service."""
 
     TRAIN = "train"
     EVALUATE = "evaluate"
@@ -151,6 +151,9 @@ class JobKind(StrEnum):
     PROPOSE = "propose"
     INSPECT = "inspect"
     PUBLISH = "publish"
+
+
+TRAINING = frozenset({JobKind.TRAIN, JobKind.EVALUATE, JobKind.EXPORT})
 
 
 class Recipe(StrEnum):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ziggurat.budget import cost_usd
 from ziggurat.contexts import Rates
 from ziggurat.history import History
-from ziggurat.prices import retrain_usd_per_hour
+from ziggurat.prices import MAIN, RETRAIN, launcher_of, workers_of
 from ziggurat.segments import climb, units
 from ziggurat.spec import Spec
 from ziggurat.strategies import Pbt
@@ -70,15 +70,15 @@ def estimate(spec: Spec, history: History) -> list[StageForecast]:
     if spec.retrain.enabled:
         models = spec.retrain.k * spec.retrain.seeds
         rows.append(("retrain", models * len(spec.retrain.ladder()), models * spec.retrain.epochs))
-    prices = {"retrain": retrain_usd_per_hour(spec)}
-    workers = {"retrain": spec.retrain.workers or spec.search.workers}
+    # stages that train have the names of their launchers' roles, or the run's own launcher
+    roles = {stage: RETRAIN if stage == RETRAIN else MAIN for stage, _, _ in rows}
     return [
         StageForecast(
             stage=stage,
             segments=segments,
             seconds=w * rate,
-            usd=cost_usd(w * rate, prices.get(stage, spec.launcher.usd_per_hour)),
-            wall_s=w * rate / workers.get(stage, spec.search.workers),
+            usd=cost_usd(w * rate, launcher_of(spec, roles[stage]).usd_per_hour),
+            wall_s=w * rate / workers_of(spec, roles[stage]),
         )
         for stage, segments, w in rows
     ]

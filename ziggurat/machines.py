@@ -31,14 +31,8 @@ class Machines:
     def _launcher(self, role: str) -> Launcher:
         """The launcher of a role, started if it is not."""
         if role not in self._launchers:
-            setting, search = prices.launcher_of(self._spec, role), self._spec.search
-            workers = {
-                prices.MAIN: search.workers,
-                prices.RETRAIN: self._spec.retrain.workers or search.workers,
-            }
-            self._launchers[role] = setting.launch(
-                self._folder, workers.get(role, 0), self._perform, self._utc, role
-            )
+            setting, workers = prices.launcher_of(self._spec, role), prices.workers_of(self._spec, role)
+            self._launchers[role] = setting.launch(self._folder, workers, self._perform, self._utc, role)
         return self._launchers[role]
 
     def _of(self, job: Job) -> Launcher:

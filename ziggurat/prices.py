@@ -1,4 +1,4 @@
-"""What an hour of a job's machine costs, by a spec: pure functions of the spec and the job.
+"""Which launcher a job belongs to, and what an hour there costs: pure functions of the spec and the job.
 
 A job is charged at the price of the launcher it runs on, and measuring also at the price of the device.
 """
@@ -40,6 +40,14 @@ def launcher_of(spec: Spec, role: str) -> AnyLauncher:
         return spec.retrain.launcher
     own = next((d.launcher for d in spec.devices if DEVICE + d.name == role), None)
     return own or spec.launcher
+
+
+def workers_of(spec: Spec, role: str) -> int:
+    """How many trainings run at the same time on the launcher of a role; none on one that only measures."""
+    if role.startswith(DEVICE):
+        return 0
+    own = spec.retrain.workers if role == RETRAIN else None
+    return own or spec.search.workers
 
 
 def described(spec: Spec, device: str) -> str:

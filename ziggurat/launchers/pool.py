@@ -18,14 +18,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ziggurat.domain import Failure, FailureKind, Job, JobKind
+from ziggurat.domain import TRAINING, Failure, FailureKind, Job, JobKind
 from ziggurat.errors import ZigguratError
 from ziggurat.events import job_to_json, measurements_from_plain, to_plain
 from ziggurat.launchers.local import Local
 from ziggurat.launchers.process import WorkerProcess, kernel_kills
 from ziggurat.protocols import Clock, Progress
 
-TRAINING = frozenset({JobKind.TRAIN, JobKind.EVALUATE, JobKind.EXPORT})
 SERVICE = "service"
 MEMORY_CHECK_S = 0.25
 STARTS_IN_VAIN = 3

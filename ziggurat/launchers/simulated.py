@@ -14,14 +14,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from ziggurat.domain import Job, JobKind
+from ziggurat.domain import TRAINING, Job, JobKind
 from ziggurat.events import job_to_json
 from ziggurat.protocols import Clock, Progress
 from ziggurat.setting import Setting
 
 START_UTC = 1_000_000_000.0
 """Where the virtual clock begins, so that the journals of two equal searches are equal."""
-TRAINING = frozenset({JobKind.TRAIN, JobKind.EVALUATE, JobKind.EXPORT})
 
 
 class Simulated(Setting):

@@ -76,8 +76,10 @@ def measure_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
             slot = free_slots > 0 if device is None else device in free
             idle = draft.history.trials[trial.number].job is None
             if slot and idle and not draft.blocked and draft.start(job, forecast(kind, device)):
-                free_slots -= device is None
-                free -= set() if device is None else {device} if device in alone else free - set(alone)
+                if device is None:
+                    free_slots -= 1
+                else:
+                    free -= {device} if device in alone else free - set(alone)
     done = not draft.history.open_segments and (not left or bool(draft.blocked))
     return Step((), tuple(draft.jobs), 0, draft.blocked, done=done)
 
