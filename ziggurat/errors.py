@@ -24,6 +24,10 @@ class JournalError(ZigguratError):
     """The journal of a run cannot be read or written (exit code 2)."""
 
 
+class RunTakenError(JournalError):
+    """Another controller has taken the run in its store; this one may write nothing more (exit code 2)."""
+
+
 class StageFailed(ZigguratError):  # noqa: N818 - names an outcome, as in "the stage failed"
     """A stage came to a negative verdict, such as a failed preflight check (exit code 1)."""
 
