@@ -18,8 +18,9 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import words
-from ziggurat import __version__, runs
+from flows import looking, words
+from flows.options import DryRunOption, JsonOption, RunsOption, SetOption, SpecArgument, show
+from ziggurat import __version__, run_places, runs
 from ziggurat import spec as specs
 from ziggurat.domain import RunStatus
 from ziggurat.errors import JournalError, RunBusyError, SpecError, ZigguratError
@@ -43,26 +44,10 @@ class Exit(IntEnum):
     INTERRUPTED = 4
 
 
-SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="Path of the spec.")]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as search.trials=20."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
-RunsOption = Annotated[
-    Path, typer.Option("--runs-dir", metavar="DIR", help="Where run directories are made.")
-]
-
 EXIT_OF = {
     RunStatus.COMPLETED.value: Exit.OK,
     RunStatus.STOPPED_BY_BUDGET.value: Exit.STOPPED_BY_BUDGET,
 }
-
-
-def show(data: object, text: str, *, as_json: bool) -> None:
-    """Print data for people or for programs."""
-    typer.echo(json.dumps(data) if as_json else text)
 
 
 def _quiet_servers() -> None:
@@ -85,6 +70,8 @@ def _drive(run: Run, *, as_json: bool) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the flow heeds it
     try:
         result = _flow(run)
+    except Interrupted:
+        raise Interrupted(run.folder) from None
     except KeyboardInterrupt:
         if run.history.status is RunStatus.RUNNING:  # it came before the flow had begun
             run.finish(RunStatus.INTERRUPTED, "stopped on request")
@@ -168,9 +155,16 @@ def run(
     spec: SpecArgument,
     sets: SetOption = None,
     runs_dir: RunsOption = Path("runs"),
+    dry: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run all stages of a spec."""
+    if dry:
+        from flows import dry_run
+
+        planned = dry_run.requests(spec, sets or [], runs_dir)
+        show(dry_run.plain(planned), dry_run.text(planned), as_json=as_json)
+        return
     parsed, raw = specs.read(spec, sets or [])
     _drive(runs.create(parsed, raw, runs_dir), as_json=as_json)
 
@@ -178,7 +172,10 @@ def run(
 @app.command()
 def resume(
     run_dir: Annotated[
-        Path | None, typer.Argument(metavar="[RUN_DIR]", help="By default the youngest run.")
+        str | None,
+        typer.Argument(
+            metavar="[RUN]", help="A run directory or a store's URL; by default the youngest run."
+        ),
     ] = None,
     runs_dir: RunsOption = Path("runs"),
     limit_usd: Annotated[
@@ -186,49 +183,19 @@ def resume(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Continue a run that was interrupted, was killed, or has got a larger budget."""
-    folder = run_dir or runs.latest(runs_dir)
+    """Continue a run that was interrupted, was killed, has lost its machine, or has got a larger budget."""
+    if run_dir is None:
+        folder = runs.latest(runs_dir)
+    else:
+        folder = run_places.fetch(run_dir, runs_dir) if run_places.in_store(run_dir) else Path(run_dir)
     amendments = {} if limit_usd is None else {"budget.limit_usd": limit_usd}
     taken = runs.open_run(folder, amendments)
     _drive(taken, as_json=as_json)
 
 
-@app.command()
-def status(run_dir: RunArgument, as_json: JsonOption = False) -> None:
-    """Where a run stands."""
-    spec, history = runs.look(run_dir)
-    data = words.status_data(spec, history, run_dir)
-    show(data, words.status_text(data), as_json=as_json)
-
-
-@app.command()
-def trials(run_dir: RunArgument, as_json: JsonOption = False) -> None:
-    """All trials of a run with their state, metrics and cost."""
-    spec, history = runs.look(run_dir)
-    data = words.trials_data(spec, history)
-    show(data, words.trials_text(data), as_json=as_json)
-
-
-@app.command()
-def pareto(run_dir: RunArgument, as_json: JsonOption = False) -> None:
-    """The front of a run."""
-    from ziggurat.report import front_json, summarize
-
-    spec, history = runs.look(run_dir)
-    summary = summarize(spec.goals(), history, workers=spec.search.workers)
-    if as_json:
-        typer.echo(json.dumps(front_json(summary)))
-    else:
-        words.print_front(summary, sys.stdout)
-
-
-@app.command()
-def report(run_dir: RunArgument, as_json: JsonOption = False) -> None:
-    """Write the report of a run anew; the run may still be going on."""
-    from flows import trial_runs
-
-    path = trial_runs.report(run_dir)
-    show({"report": str(path)}, str(path), as_json=as_json)
+for command in (looking.status, looking.trials, looking.pareto, looking.report):
+    app.command()(command)
+app.command(name="runs")(looking.runs_of)
 
 
 @app.command()

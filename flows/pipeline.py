@@ -66,9 +66,10 @@ def _stages(run_dir: str, here: Session) -> State[dict[str, Any]]:
         stages.retrain(run_dir)
         stages.measure(run_dir)
         status, reason = here.status(), ""
-    except (Interrupted, KeyboardInterrupt, TerminationSignal):
-        here.run.finish(RunStatus.INTERRUPTED, "stopped on request")
-        words = f"stopped on request; continue with `ziggurat resume {run_dir}`"
+    except (Interrupted, KeyboardInterrupt, TerminationSignal) as stop:
+        why = str(stop) if isinstance(stop, Interrupted) else "stopped on request"
+        here.run.finish(RunStatus.INTERRUPTED, why)
+        words = f"{why}; continue with `ziggurat resume {run_dir}`"
         return Cancelled(message=words, data=here.result())
     except (SpecError, JournalError):
         raise

@@ -81,13 +81,13 @@ def forecast(data: Mapping[str, Any]) -> str:
     )
 
 
-def status_data(spec: Spec, history: History, folder: Path) -> dict[str, Any]:
-    """Where a run stands, as data."""
+def status_data(spec: Spec, history: History, where: str) -> dict[str, Any]:
+    """Where a run stands, as data; `where` is its directory or its place in a store."""
     summary = report.summarize(spec.goals(), history, workers=spec.search.workers)
     counts = summary.counts
     return {
         "run_id": history.run_id,
-        "run_dir": str(folder),
+        "run_dir": where,
         "status": str(history.status),
         "stages": {s: (end.verdict if end is not None else "running") for s, end in history.stages.items()},
         "trials": {
@@ -117,7 +117,22 @@ def status_text(data: Mapping[str, Any]) -> str:
         f"{t['failed']} failed, {t['open']} open)\n"
         f"front: {data['front']} points, hypervolume {data['hypervolume']:.5g}\n"
         f"cost: {data['cost_usd']:.4g} USD of a forecast of {data['forecast_usd']:.4g} USD, {limit}"
+        + "".join(f"\n{_space(place, kinds)}" for place, kinds in data.get("space_bytes", {}).items())
     )
+
+
+def _space(place: str, kinds: Mapping[str, int]) -> str:
+    """The space that a run takes on disk or in its store, in a line."""
+    parts = ", ".join(f"{kind} {_size(size)}" for kind, size in kinds.items() if size)
+    return f"space, {place}: {_size(sum(kinds.values()))}" + (f" ({parts})" if parts else "")
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:  # noqa: PLR2004 - the next unit
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
 
 
 def trials_data(spec: Spec, history: History) -> list[dict[str, Any]]:
@@ -163,10 +178,12 @@ def print_outcome(spec: Spec, folder: Path, stream: TextIO) -> None:
     _, history = runs.look(folder)
     summary = report.summarize(spec.goals(), history, workers=spec.search.workers)
     print_front(summary, stream)
+    learned = spec.metrics.learned
+    own = [m for m in spec.inputs() if m in learned]
     for row in summary.retrained:
         shown = [
             f"{name} {s.mean:.5g}" + (f" ± {s.spread:.2g}" if s.spread is not None else "")
-            for name in ("val_accuracy", "test_accuracy", "latency_p50_ms")
+            for name in dict.fromkeys((*own, "val_accuracy", "test_accuracy", "latency_p50_ms"))
             if (s := row.find(name)) is not None
         ]
         print(f"retrained trial {row.trial} ({len(row.seeds)} seeds): {', '.join(shown)}", file=stream)

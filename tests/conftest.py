@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.servers.seaweed import s3_server  # noqa: F401 - a fixture
+from tests.servers.slurm import slurm_server  # noqa: F401 - a fixture
+
 # Set on import: torch and Prefect read their environment when test modules import them.
 _PREFECT_HOME = Path(tempfile.mkdtemp(prefix="ziggurat-tests-prefect-"))
 for _name in ("MLFLOW_TRACKING_URI", "PREFECT_API_KEY", "PREFECT_API_URL", "PREFECT_PROFILE"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import logging
 import os
 import shutil
 import socket
@@ -16,15 +17,19 @@ from typing import Any
 
 import yaml
 
-from ziggurat import __version__, budget, processes
+from ziggurat import __version__, budget, processes, taking
 from ziggurat import spec as specs
 from ziggurat.domain import RunStatus
-from ziggurat.errors import SpecError
+from ziggurat.errors import RunTakenError, SpecError
 from ziggurat.events import Amended, Body, Event, RunFinished, RunStarted
 from ziggurat.history import History
 from ziggurat.journal import Journal, Lock, read_events
+from ziggurat.journal_mirror import Mirror
 from ziggurat.protocols import Listener
 from ziggurat.spec import Spec
+from ziggurat.stores import Store, StoreError
+
+log = logging.getLogger(__name__)
 
 JOURNAL = "journal.jsonl"
 SPEC = "spec.yaml"
@@ -46,14 +51,25 @@ class Run:
         fresh: Whether it was created now rather than resumed.
         last_seen_utc: When an earlier controller last wrote.
         clock: Gives the time of events; a launcher that simulates has its own.
+        mirror: The journal in the run's store, taken; None without a store.
     """
 
-    def __init__(self, folder: Path, spec: Spec, lock: Lock, journal: Journal, *, fresh: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spec: Spec,
+        lock: Lock,
+        journal: Journal,
+        *,
+        mirror: Mirror | None = None,
+        fresh: bool,
+    ) -> None:
         """Fold what the journal holds."""
         self.folder = folder
         self.spec = spec
         self.fresh = fresh
         self.journal = journal
+        self.mirror = mirror
         self.history = History()
         self.listeners: list[Listener] = []
         self.stop = threading.Event()
@@ -77,18 +93,52 @@ class Run:
         """The limit in force."""
         return budget.limit_usd(self.spec.budget, self.history)
 
+    @property
+    def store(self) -> Store | None:
+        """Keeps the run's artifacts beside its directory; None without one."""
+        return None if self.mirror is None else self.mirror.store
+
+    @property
+    def taken(self) -> bool:
+        """Whether another controller has taken the run; what it had running is that one's now."""
+        return self.mirror is not None and self.mirror.taken
+
+    @property
+    def durable(self) -> bool:
+        """Whether the history can be acted on for good: nothing of it would go with this machine."""
+        return self.mirror is None or not (self.mirror.down or self.mirror.taken)
+
     def record(self, bodies: Iterable[Body]) -> None:
-        """Write events, fold them and tell the listeners.
+        """Write events, on disk and in the store, fold them and tell the listeners.
 
         Raises:
-            JournalError: They cannot be written.
+            JournalError: They cannot be written on disk.
+            RunTakenError: Another controller has taken the run.
+            Interrupted: The store cannot be written, once; from then on the disk alone is.
         """
-        for event in self.journal.append(list(bodies), self.clock()):
+        if self.mirror is not None:
+            self.mirror.hold()
+        events = self.journal.append(list(bodies), self.clock())
+        fault = self._mirrored(lambda mirror: mirror.append(events)) if events else ""
+        for event in events:
             self.history.apply(event)
             if not self.listeners:
                 self._past.append(event)
             for listener in self.listeners:
                 listener(event, self.history)
+        if fault:
+            raise Interrupted(fault)
+
+    def _mirrored(self, do: Callable[[Mirror], object]) -> str:
+        """Do something with the mirror, unless it is down; why it is down now, if that is new."""
+        if self.mirror is None or self.mirror.down:
+            return ""
+        try:
+            do(self.mirror)
+        except StoreError as error:
+            log.warning("%s; the run stops here, and its directory has what its store lacks", error)
+            return "the store cannot be written"
+        return ""
 
     def past(self) -> list[Event]:
         """Events that no listener has heard, oldest first; they are handed over once."""
@@ -96,13 +146,16 @@ class Run:
         return past
 
     def check_stop(self) -> None:
-        """Raise if somebody has asked the run to stop.
+        """Raise if the run is to stop; to be called all the time, since it also tends the mirror.
 
         Raises:
-            Interrupted: Somebody has.
+            Interrupted: Somebody has asked for it, or the store cannot be written.
+            RunTakenError: Another controller has taken the run.
         """
         if self.stop.is_set():
             raise Interrupted("stopped on request")
+        if fault := self._mirrored(lambda mirror: mirror.tend()):
+            raise Interrupted(fault)
 
     def finish(self, status: RunStatus, reason: str = "") -> None:
         """Write the end of the run."""
@@ -114,6 +167,9 @@ class Run:
         A server that a library has started for this process, such as Prefect's embedded one, may still be
         needed; the reaper ends it with the process.
         """
+        with contextlib.suppress(RunTakenError):
+            self._mirrored(lambda mirror: mirror.flush())
+            self._mirrored(lambda mirror: mirror.compact(self.folder / JOURNAL))
         self.journal.close()
         if self._reaper is not None and not processes.marked(self.mark):
             self._reaper.close()
@@ -122,6 +178,9 @@ class Run:
 
     def remove(self) -> None:
         """Remove a closed run that came to nothing before anything was paid for."""
+        if self.store is not None and not self.taken:
+            with contextlib.suppress(StoreError):
+                self.store.delete([entry.key for entry in self.store.entries()])
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             self.folder.parent.rmdir()  # only if it is empty
@@ -155,6 +214,8 @@ def create(spec: Spec, raw: Mapping[str, Any], runs_dir: Path) -> Run:
     salt = f"{spec.sha256()}{time.time_ns()}{os.getpid()}{socket.gethostname()}"
     run_id = f"{spec.name}-{stamp}-{hashlib.sha256(salt.encode()).hexdigest()[:8]}"
     folder = runs_dir.resolve() / run_id
+    store = taking.working_store(spec, run_id)
+    taking.refuse_itself(store, folder)
     draft = folder.with_name(f".{run_id}.part")
     there = folder.parent.exists()
     try:
@@ -170,8 +231,13 @@ def create(spec: Spec, raw: Mapping[str, Any], runs_dir: Path) -> Run:
             f"--runs-dir {runs_dir}: cannot be written ({error.strerror}); name a writable directory"
         ) from None
     lock = Lock(folder / "lock")
-    journal = Journal(folder / JOURNAL, run_id)
-    run = Run(folder, spec, lock, journal, fresh=True)
+    try:
+        mirror = taking.take(store, folder / SPEC, folder / JOURNAL)
+    except Exception:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    run = Run(folder, spec, lock, Journal(folder / JOURNAL, run_id), mirror=mirror, fresh=True)
     run.record([RunStarted(spec.name, __version__, spec.sha256())])
     return run
 
@@ -189,7 +255,7 @@ def open_run(folder: Path, amendments: Mapping[str, float] | None = None) -> Run
     Raises:
         SpecError: It is no run directory.
         RunBusyError: Another process drives it.
-        JournalError: Its journal cannot be read.
+        JournalError: Its journal cannot be read, here or in its store.
     """
     folder = folder.resolve()
     _require_run(folder)
@@ -197,11 +263,12 @@ def open_run(folder: Path, amendments: Mapping[str, float] | None = None) -> Run
     lock = Lock(folder / "lock")
     try:
         processes.end_leftovers(folder)
+        mirror = taking.take(taking.working_store(spec, folder.name), folder / SPEC, folder / JOURNAL)
         journal = Journal(folder / JOURNAL, folder.name)
     except Exception:
         lock.release()
         raise
-    run = Run(folder, spec, lock, journal, fresh=False)
+    run = Run(folder, spec, lock, journal, mirror=mirror, fresh=False)
     resumed = run.history.length > 0
     run.record([RunStarted(spec.name, __version__, spec.sha256(), resumed=resumed)])
     if amendments:
