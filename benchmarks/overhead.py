@@ -183,7 +183,7 @@ def fixed(candidate: dict[str, Any]) -> dict[str, Any]:
 def added(run: Any) -> dict[str, float]:
     """What lies between two trainings on one worker, and how long the trainings themselves took."""
     from ziggurat.domain import JobKind
-    from ziggurat.launchers.pool import result_path
+    from ziggurat.launchers.results import result_path
 
     trained, gaps = [], []
     by_worker: dict[str, list[Any]] = {}

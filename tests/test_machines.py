@@ -1,6 +1,5 @@
 """Several launchers behind one: which job goes where, when machines start and end, and what they cost."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,7 +13,7 @@ from ziggurat.history import History
 from ziggurat.launchers import Local
 from ziggurat.launchers.simulated import Simulator
 from ziggurat.machines import Machines
-from ziggurat.protocols import Progress
+from ziggurat.protocols import Progress, Site
 
 BOARD = {"kind": "command", "name": "board", "commands": [["bench"]]}
 
@@ -50,19 +49,17 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Started:
     """Simulated machines in the place of processes."""
     log = Started()
 
-    def launch(
-        self: Local, folder: object, workers: int, perform: Callable[[Job], Progress], utc: float, role: str
-    ) -> Simulator:
-        made = Simulator(workers, perform, utc)
+    def launch(self: Local, site: Site) -> Simulator:
+        made = Simulator(site.workers, site.perform, site.utc)
         end = made.close
 
-        def close() -> None:
-            log.closed.append(role)
+        def close(*, leave: bool = False) -> None:
+            log.closed.append(f"{site.role} left" if leave else site.role)
             end()
 
         monkeypatch.setattr(made, "close", close)
-        log.started.append((role, workers))
-        log.simulators[role] = made
+        log.started.append((site.role, site.workers))
+        log.simulators[site.role] = made
         return made
 
     monkeypatch.setattr(Local, "launch", launch)
@@ -140,7 +137,7 @@ def test_what_does_not_run_here_has_taken_no_time_and_cannot_be_cancelled(tmp_pa
 def test_a_launcher_that_cannot_be_closed_does_not_keep_the_others_open(tmp_path, seen, monkeypatch):
     own = machines(tmp_path)
     own.prepare("measure")
-    monkeypatch.setattr(seen.simulators["device.board"], "close", lambda: 1 / 0)
+    monkeypatch.setattr(seen.simulators["device.board"], "close", lambda leave: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         own.close()
     assert seen.closed == [""]
@@ -186,3 +183,29 @@ def test_machines_that_cannot_be_are_refused(changes, words):
         parsed(**changes)
     assert words in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_what_another_controller_has_taken_is_left_to_it_by_all_launchers(tmp_path, seen):
+    own = machines(tmp_path)
+    own.prepare("measure")
+    own.close(leave=True)
+    assert sorted(seen.closed) == [" left", "device.board left"]
+
+
+def test_a_job_that_still_runs_is_taken_up_by_the_launcher_of_its_role(tmp_path, seen, monkeypatch):
+    own = machines(tmp_path)
+    own.prepare("retrain")
+    asked = []
+
+    def find(job: Job, handle: str = "") -> Progress:
+        asked.append(handle)
+        return Progress(False, 1.0)
+
+    monkeypatch.setattr(seen.simulators["retrain"], "find", find)
+    monkeypatch.setattr(seen.simulators["retrain"], "elapsed", lambda _: 7.0)
+    assert own.elapsed(FULL.key) == 0.0
+    found = own.find(FULL, "retrain/1234")
+    assert found is not None
+    assert not found.done
+    assert asked == ["1234"]
+    assert own.elapsed(FULL.key) == 7.0

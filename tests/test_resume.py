@@ -18,7 +18,7 @@ from ziggurat.domain import FailureKind, JobKind
 from ziggurat.errors import RunBusyError
 from ziggurat.events import SegmentFinished, SegmentPlanned, SegmentStarted, TrialProposed
 from ziggurat.history import History, fold
-from ziggurat.launchers.pool import result_path
+from ziggurat.launchers.results import result_path
 
 pytestmark = pytest.mark.slow
 

@@ -29,7 +29,6 @@ from ziggurat.events import (
 )
 from ziggurat.inprocess import performer
 from ziggurat.machines import Machines
-from ziggurat.objectives import MEASURED
 from ziggurat.plan import Rules, Step
 from ziggurat.protocols import Forecast, Progress
 from ziggurat.runs import Interrupted, Run
@@ -68,10 +67,12 @@ class Engine:
         self._settle_leftovers()
 
     def _settle_leftovers(self) -> None:
-        """Take in what an earlier controller's segments have left; what is not finished is preempted."""
+        """Take in what an earlier controller left; what no machine works on any more is tried again."""
         history = self.run.history
         for segment in list(history.open_segments.values()):
-            progress = self.pool.find(segment.job)
+            progress = self.pool.find(segment.job, segment.handle or "")
+            if progress is not None and not progress.done:
+                continue
             if progress is None:
                 begun = segment.started_utc or segment.planned_utc
                 seconds = self.run.last_seen_utc - begun
@@ -82,7 +83,8 @@ class Engine:
     def context_rules(self, stage: str, *, reserve: bool) -> Rules:
         """The limits of a stage as they are now."""
         spec, history = self.run.spec, self.run.history
-        wanted = [metric for metric in spec.inputs() if metric in MEASURED]
+        measured = spec.metrics.measured
+        wanted = [metric for metric in spec.inputs() if metric in measured]
         margin = cost_usd(spec.budget.stop_margin_s, prices.dearest_usd_per_hour(spec, stage))
         overrun = sum(
             max(0.0, self._price(s.job, self.elapsed(key)) + margin - s.forecast_usd)
@@ -158,7 +160,7 @@ class Engine:
             for job, _ in step.jobs
         )
         for job, _ in step.jobs:
-            if (progress := found[job.key]) is not None:
+            if (progress := found[job.key]) is not None and progress.done:
                 self._record_end(job, progress)
         if step.want:
             self._ask(stage, step.want)
@@ -305,9 +307,9 @@ class Engine:
             self.pool.wait(WAIT_S)
             self._collect()
 
-    def close(self) -> None:
-        """End the workers."""
-        self.pool.close()
+    def close(self, *, leave: bool = False) -> None:
+        """End the workers; with `leave`, what runs on other machines goes on for another controller."""
+        self.pool.close(leave=leave)
 
 
 def _device_free(engine: Engine) -> bool | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ziggurat import prices
 from ziggurat.domain import Job, JobKind, Recipe
-from ziggurat.protocols import Launcher, Progress
+from ziggurat.protocols import Launcher, Progress, Site
 from ziggurat.spec import Spec
 
 
@@ -23,6 +23,7 @@ class Machines:
     ) -> None:
         """Start the run's own launcher; the others wait until they are needed."""
         self._spec, self._folder, self._perform, self._utc = spec, folder, perform, utc
+        self._store = spec.open_store(folder.name)
         self._launchers: dict[str, Launcher] = {}
         self._roles: dict[str, str] = {}
         self._trains = prices.MAIN
@@ -32,7 +33,8 @@ class Machines:
         """The launcher of a role, started if it is not."""
         if role not in self._launchers:
             setting, workers = prices.launcher_of(self._spec, role), prices.workers_of(self._spec, role)
-            self._launchers[role] = setting.launch(self._folder, workers, self._perform, self._utc, role)
+            site = Site(self._folder, workers, role, self._store, self._perform, self._utc)
+            self._launchers[role] = setting.launch(site)
         return self._launchers[role]
 
     def _of(self, job: Job) -> Launcher:
@@ -81,9 +83,13 @@ class Machines:
         self._roles[job.key] = role
         return f"{role}/{handle}" if role else handle
 
-    def find(self, job: Job) -> Progress | None:
-        """The result of a job that an earlier controller has started where it belongs, if it left one."""
-        return self._of(job).find(job)
+    def find(self, job: Job, handle: str = "") -> Progress | None:
+        """A job that an earlier controller has started where it belongs: its result, or where it stands."""
+        role = prices.role_of(self._spec, job)
+        found = self._launcher(role).find(job, handle.removeprefix(f"{role}/") if role else handle)
+        if found is not None and not found.done:
+            self._roles[job.key] = role
+        return found
 
     def poll(self, key: str) -> Progress:
         """Where a started job stands."""
@@ -107,13 +113,13 @@ class Machines:
         for launcher in launchers:
             launcher.wait(seconds / len(launchers))
 
-    def close(self) -> None:
+    def close(self, *, leave: bool = False) -> None:
         """End all workers of all launchers, even if one of them cannot be closed."""
         left = list(self._launchers.values())
         self._launchers, self._roles = {}, {}
         try:
             while left:
-                left.pop().close()
+                left.pop().close(leave=leave)
         finally:
             for launcher in left:
-                launcher.close()
+                launcher.close(leave=leave)

@@ -32,6 +32,7 @@ from ziggurat.domain import (
 from ziggurat.events import Event
 from ziggurat.history import History
 from ziggurat.operations import Operation
+from ziggurat.stores import Store
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -282,6 +283,27 @@ class Clock:
     monotonic: Callable[[], float] = time.monotonic
 
 
+@dataclass(frozen=True)
+class Site:
+    """What a launcher is started for.
+
+    Attributes:
+        folder: Run directory.
+        workers: How many jobs train at the same time; 0 if it only measures.
+        role: Which of a run's launchers it is; empty for the run's own.
+        store: Where workers read and write; None if they see the run directory.
+        perform: Answers a job at once, for launchers that only imagine machines.
+        utc: Where the clock of such a launcher goes on.
+    """
+
+    folder: Path
+    workers: int
+    role: str = ""
+    store: Store | None = None
+    perform: Callable[[Job], Progress] | None = None
+    utc: float = 0.0
+
+
 class Launcher(Protocol):
     """Runs jobs on machines."""
 
@@ -296,8 +318,12 @@ class Launcher(Protocol):
     def start(self, job: Job) -> str:
         """Start a job and return a handle that survives a restart of the controller."""
 
-    def find(self, job: Job) -> Progress | None:
-        """The result of a job that an earlier controller has started under this key, if it left one."""
+    def find(self, job: Job, handle: str = "") -> Progress | None:
+        """A job that an earlier controller has planned, or started with this handle.
+
+        Its result if it left one. If it still waits or runs, where it stands: it is this launcher's from now
+        on, and to be polled. None if nothing is known of it.
+        """
 
     def poll(self, key: str) -> Progress:
         """Where a started job stands; does not block."""
@@ -311,8 +337,8 @@ class Launcher(Protocol):
     def wait(self, seconds: float) -> None:
         """Return when there is something to poll, or after some seconds."""
 
-    def close(self) -> None:
-        """End all workers."""
+    def close(self, *, leave: bool = False) -> None:
+        """End all workers; with `leave`, jobs on other machines go on for a controller that has them now."""
 
 
 Listener = Callable[[Event, History], None]

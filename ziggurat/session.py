@@ -5,6 +5,7 @@ Stages take the engine; whoever drives them (flows, tests) takes a `Session`, an
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -12,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TextIO
 
-from ziggurat import report, reporting
-from ziggurat.domain import Job, JobKind, RunStatus, Trial
+from ziggurat import exports, report, reporting, retention
+from ziggurat.domain import Job, JobKind, Recipe, RunStatus, Trial
 from ziggurat.engine import Engine
 from ziggurat.errors import ZigguratError
 from ziggurat.events import Alert, Body, Decided, Event
@@ -27,11 +28,17 @@ from ziggurat.listeners.progress_words import Outline
 from ziggurat.report.summary import outcome
 from ziggurat.reporting import STAGES
 from ziggurat.runs import Run
+from ziggurat.scripted import script_of
+from ziggurat.stores import StoreError
+from ziggurat.strategies import Pbt
 
 log = logging.getLogger(__name__)
 
 FLUSH_S = 20.0
 PUBLISH_S = 90.0
+SWEEP_S = 10.0
+CHECKPOINTS = (".ckpt", ".tar")
+"""Endings of what only a training reads."""
 
 
 class Session:
@@ -61,7 +68,13 @@ class Session:
                 run.listeners.append(hear)
                 for event in past:
                     hear(event, run.history)
-        self.engine = Engine(run, ticks=[self._alerts])
+        handed_on = isinstance(spec.search.strategy, Pbt)
+        rules = retention.Rules(spec.checkpoints.keep, spec.judged(), handed_on)
+        self._sweeper, self._swept = retention.Sweeper(run.folder, run.store, rules), (0.0, 0)
+        if run.store is not None:
+            with contextlib.suppress(StoreError):
+                run.store.tidy()
+        self.engine = Engine(run, ticks=[self._alerts, self._sweep])
 
     def _mirrored(self, event: Event, history: History) -> None:
         """Let the mirror hear of a run that has passed its preflight; nothing is left of one that has not."""
@@ -89,6 +102,14 @@ class Session:
         found: list[Alert] = alerts.rules(self.run.history, now, spec.alerts, watch)
         return found
 
+    def _sweep(self, now: float) -> Sequence[Body]:
+        """Remove checkpoints that nothing will ask for, now and then."""
+        last, ends = self._swept
+        if self.run.durable and ends != self.run.history.ends and abs(now - last) >= SWEEP_S:
+            self._swept = now, self.run.history.ends
+            self._sweeper.sweep(self.run.history)
+        return ()
+
     def raise_alerts(self) -> None:
         """Raise what is due now."""
         self.run.record(self._alerts(time.time()))
@@ -101,6 +122,9 @@ class Session:
     def write_report(self, status: RunStatus, reason: str = "") -> None:
         """Write report, front and images, and copy them to the tracking server."""
         run = self.run
+        if run.durable:
+            self._sweeper.sweep(run.history)
+        self._fetch_exports()
         told = replace(
             reporting.facts(run.folder, run.spec, run.history),
             status=status,
@@ -116,6 +140,23 @@ class Session:
                 files = [card.with_name(name) for name in report.PUBLISHED]
                 self._mirror.log_files(number, [file for file in files if file.is_file()])
 
+    def _fetch_exports(self) -> None:
+        """Have the exported models here, where other machines have written them to the store."""
+        run = self.run
+        exported = {e.trial for e in run.history.decisions if e.kind == exports.DECISION}
+        if run.store is None or not exported:
+            return
+        try:
+            for number in sorted(n for n in exported if n is not None):
+                for entry in run.store.entries(f"trials/{number:05d}/"):
+                    if (
+                        not entry.key.endswith((".json", *CHECKPOINTS))
+                        and not (run.folder / entry.key).exists()
+                    ):
+                        run.store.download(entry.key, run.folder / entry.key)
+        except StoreError as error:
+            log.warning("exported models are missing in the report: %s", error)
+
     def mlflow_command(self) -> str:
         """The command that shows the run in MLflow."""
         if self._mirror is None:
@@ -125,6 +166,9 @@ class Session:
     def publish(self) -> None:
         """Log and register the best retrained model; the run goes on without if that fails."""
         best = self._best()
+        if script_of(self.run.spec, Recipe.RETRAIN) is not None:
+            log.info("MLflow: a script's model is its own, so none is logged or registered")
+            return
         if self._mirror is None or best is None or self.run.history.decision("published") is not None:
             return
         key = f"service-publish-{best.number}-{self.run.mark[-8:]}"
@@ -176,7 +220,7 @@ class Session:
         try:
             if self._view is not None:
                 self._view.close()
-            self.engine.close()
+            self.engine.close(leave=self.run.taken)
             if self._mirror is not None:
                 self._mirror.close(FLUSH_S / 10 if self._mirror.down else FLUSH_S)
             self._notifier.close(FLUSH_S)

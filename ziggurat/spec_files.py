@@ -102,6 +102,10 @@ Leave = Callable[[str, str, Mapping[str, str]], bool]
 """Whether `${NAME}` at a path stays as it is, given the path, the name and the environment."""
 
 
+_FOR_A_PROCESS = re.compile(r"(^|\.)environment\.[^.]+$")
+"""Keys whose values are passed on as environment variables: text as it stands, 007 and true included."""
+
+
 def expand(
     plain: Any,  # noqa: ANN401
     environment: Mapping[str, str],
@@ -141,7 +145,8 @@ def expand(
         return default
 
     text = _VARIABLE.sub(value, plain)
-    return _typed(text, path) if _VARIABLE.fullmatch(plain) and text != plain else text
+    typed = _VARIABLE.fullmatch(plain) and text != plain and not _FOR_A_PROCESS.search(path)
+    return _typed(text, path) if typed else text
 
 
 def _typed(text: str, path: str) -> Any:  # noqa: ANN401

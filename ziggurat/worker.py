@@ -13,22 +13,17 @@ import queue
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ziggurat import jobs
-from ziggurat.domain import Failure, FailureKind, Job, JobKind
-from ziggurat.errors import ZigguratError
+from ziggurat.domain import Job, JobKind
 from ziggurat.events import job_from_plain, to_plain
-from ziggurat.files import write_whole
+from ziggurat.performing import Earlier, Keeper, Stop, attempt, leave
 
 BEAT_S = 1.0
-LONGEST_TEXT = 500
-PATIENCE = 0.6
-"""Share of the grace in which a stop waits for the end of an epoch, where the state can be kept."""
 
 
 class Line:
@@ -39,15 +34,9 @@ class Line:
         self._stdin, self._fd = stdin, fd
         self._lock = threading.Lock()
         self.inbox: queue.Queue[Job] = queue.Queue()
-        self._stop_at: float | None = None
+        self.stop = Stop()
         threading.Thread(target=self._listen, daemon=True).start()
         threading.Thread(target=self._beat, daemon=True).start()
-
-    def stopped(self, at_epoch_end: bool) -> bool:
-        """Whether the job is to stop here: at the end of an epoch, or anywhere once the grace runs out."""
-        if self._stop_at is None:
-            return False
-        return at_epoch_end or time.monotonic() >= self._stop_at
 
     def say(self, **message: object) -> None:
         """Send a message."""
@@ -60,11 +49,10 @@ class Line:
         for raw in self._stdin:
             message = json.loads(raw)
             if message["do"] == "job":
-                self._stop_at = None
+                self.stop.clear()
                 self.inbox.put(job_from_plain(message["job"]))
             elif message["do"] == "stop":
-                now = time.monotonic()
-                self._stop_at = now + PATIENCE * float(message["grace_s"])
+                self.stop.ask(float(message["grace_s"]))
         # the controller is gone: whatever runs here, children of user code included, is of no use any more
         if os.getpgrp() == os.getpid():
             os.killpg(os.getpgrp(), signal.SIGKILL)
@@ -75,60 +63,14 @@ class Line:
             self.say(**{"is": "beat"})
 
 
-def describe(error: BaseException) -> str:
-    """An exception as one line: type, text and the place in the user's reach."""
-    text = " ".join(str(error).split()) or "no text"
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    name = "" if isinstance(error, ZigguratError) else f"{type(error).__name__}: "
-    return f"{name}{text[:LONGEST_TEXT]}{'' if isinstance(error, ZigguratError) else place}"
-
-
-def classify(error: BaseException) -> Failure:
-    """The failure that an exception stands for."""
-    from ziggurat.trainers import Diverged, StopTraining
-
-    if isinstance(error, StopTraining):
-        return Failure(FailureKind.PREEMPTED, "stopped on request")
-    if isinstance(error, Diverged):
-        return Failure(FailureKind.DIVERGED, describe(error))
-    text = str(error).lower()
-    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if memory or "can't allocate memory" in text or "not enough memory" in text:
-        return Failure(FailureKind.OUT_OF_MEMORY, describe(error))
-    return Failure(FailureKind.USER_ERROR, describe(error))
-
-
-def perform(job: Job, desk: jobs.Desk, line: Line, folder: Path) -> None:
-    """Do a job and leave its result, whatever happens."""
-    from ziggurat.launchers.pool import result_path
-    from ziggurat.trainers import StopTraining
-
-    began, busy = time.monotonic(), time.process_time()
-    result: dict[str, Any] = {}
+def _serve_one(job: Job, desk: jobs.Desk, line: Line) -> None:
+    """Do a job and tell the controller."""
 
     def row(step: int, measurements: object) -> None:
         line.say(**{"is": "row", "key": job.key, "step": step, "measurements": to_plain(measurements)})
 
-    try:
-        outcome = desk.do(job, row, line.stopped)
-        result = {
-            "measurements": to_plain(outcome.measurements),
-            "checkpoint": outcome.checkpoint,
-            "payload": outcome.payload,
-        }
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a failed job is a value, classified and kept
-        if not isinstance(error, StopTraining):
-            traceback.print_exc()
-        failure = classify(error)
-        result = {
-            "failure": to_plain(failure),
-            "retry": failure.kind is FailureKind.PREEMPTED,
-            "checkpoint": getattr(error, "checkpoint", None),
-        }
-    result |= {"job": to_plain(job), "seconds": time.monotonic() - began}
-    result["cpu_s"] = time.process_time() - busy
-    write_whole(result_path(folder, job.key), json.dumps(result))
+    keeper = Keeper(desk.folder, desk.store, job)
+    leave(attempt(desk, job, row, line.stop, keeper, Earlier()), job, keeper)
     line.say(**{"is": "done", "key": job.key})
 
 
@@ -144,7 +86,7 @@ def serve(
     line.say(**{"is": "ready"})
     while True:
         job = line.inbox.get()
-        perform(job, desk, line, folder)
+        _serve_one(job, desk, line)
         if job.kind is JobKind.INSPECT:
             desk.warm_searcher()
 

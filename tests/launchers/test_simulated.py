@@ -2,7 +2,7 @@
 
 from ziggurat.domain import Failure, FailureKind, Job, JobKind, Measurement
 from ziggurat.launchers.simulated import START_UTC, Simulated
-from ziggurat.protocols import Progress
+from ziggurat.protocols import Progress, Site
 
 
 def simulator(workers=2, **seconds):
@@ -11,7 +11,7 @@ def simulator(workers=2, **seconds):
     def perform(job):
         return Progress(True, seconds.get(job.key, 0.0), measurements=(Measurement("a", 1.0),))
 
-    return Simulated().launch(None, workers, perform)
+    return Simulated().launch(Site(None, workers, perform=perform))
 
 
 def train(key: str) -> Job:
@@ -79,7 +79,7 @@ def test_before_there_are_workers_the_clock_stands_where_it_was():
 
 def test_a_failure_takes_its_time_too():
     failure = Failure(FailureKind.DIVERGED, "told to")
-    machines = Simulated().launch(None, 1, lambda _: Progress(True, 5.0, failure=failure))
+    machines = Simulated().launch(Site(None, 1, perform=lambda _: Progress(True, 5.0, failure=failure)))
     machines.start(train("a"))
     machines.wait(1.0)
     progress = machines.poll("a")

@@ -59,3 +59,32 @@ def test_a_stop_with_the_last_epoch_ends_the_segment_as_usual(tmp_path):
 
     done = Lightning().train(model(), job(), data(), stop_at_the_end, tmp_path, None)
     assert done.checkpoint.name == "rung-0.ckpt"
+
+
+class Killed(BaseException):
+    """What a lost machine looks like from inside: nothing more is done."""
+
+
+@pytest.mark.parametrize(("every_s", "kept"), [(1e-9, True), (3600, False), (None, False)])
+def test_a_long_segment_that_is_lost_goes_on_exactly_from_an_epoch_inside_it(tmp_path, every_s, kept):
+    setting = Lightning(batch_size=8, checkpoint_s=every_s, ema_decay=0.9)
+    whole = setting.train(model(), job(), data(), lambda _: None, tmp_path / "a", None)
+
+    def report(measurements):
+        if measurements and measurements[0].step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        setting.train(model(), job(), data(), report, tmp_path / "b", None)
+    partial = tmp_path / "b" / "partial.ckpt"
+    assert partial.exists() is kept
+    if kept:
+        steps = []
+        again = setting.train(
+            model(), job(), data(), lambda ms: steps.extend(m.step for m in ms[:1]), tmp_path / "b", partial
+        )
+        assert steps[0] == 3  # the first two epochs were kept
+        assert again.measurements == whole.measurements
+        assert weights(again.checkpoint).keys() == weights(whole.checkpoint).keys()
+        for name, tensor in weights(whole.checkpoint).items():
+            assert torch.equal(tensor, weights(again.checkpoint)[name]), name

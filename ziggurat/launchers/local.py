@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -12,9 +11,23 @@ from pydantic import Field
 from ziggurat.setting import Setting
 
 if TYPE_CHECKING:
-    from ziggurat.domain import Job
     from ziggurat.launchers.pool import Pool
-    from ziggurat.protocols import Progress
+    from ziggurat.protocols import Site
+
+
+class LocalResources(Setting):
+    """What each training worker gets of this machine."""
+
+    gpus: int = Field(default=0, ge=0, le=64, description="GPUs of a worker; 0: it sees all of them.")
+    share: bool = Field(
+        default=False, description="Give a GPU to several workers where there is not one for each."
+    )
+    processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes that train one trial together (DDP), usually one for each GPU of the worker.",
+    )
 
 
 class Local(Setting):
@@ -37,36 +50,38 @@ class Local(Setting):
     grace_s: float = Field(
         default=10, ge=0, description="Seconds a cancelled job has to write its checkpoint."
     )
+    resources: LocalResources = Field(
+        default_factory=LocalResources, description="What each training worker gets of this machine."
+    )
     start_timeout_s: float = Field(default=180, ge=10, description="Seconds a worker has to become ready.")
+    start: Literal["fork", "spawn"] = Field(
+        default="fork",
+        description="How workers begin: forked from a process that has imported the libraries (Linux; where "
+        "that cannot be, they are spawned), or spawned, each importing for itself.",
+    )
 
     @property
     def starts_processes(self) -> bool:
         """Whether anything could outlive its controller."""
         return True
 
+    def gpu_shares(self, workers: int) -> list[str]:
+        """CUDA_VISIBLE_DEVICES of every worker; none if nothing is to be set.
+
+        Raises:
+            SpecError: There are too few GPUs.
+        """
+        from ziggurat.launchers.gpus import shares
+
+        return shares(workers, self.resources.gpus, share=self.resources.share)
+
     def clock(self, last_utc: float) -> Callable[[], float]:
         """The time of what happens: the machine's."""
         del last_utc
         return time.time
 
-    def launch(
-        self,
-        folder: Path,
-        workers: int,
-        perform: Callable[[Job], Progress] | None = None,
-        utc: float = 0.0,
-        role: str = "",
-    ) -> Pool:
-        """Start a pool for a run directory; nothing is done in this process, by the machine's clock.
-
-        Args:
-            folder: Run directory.
-            workers: How many train; a further one serves, except in a pool of a role that trains.
-            perform: Makes no difference here.
-            utc: Nor does this.
-            role: What the pool is for, if the run has several; it is part of the names of its workers.
-        """
-        del perform, utc
+    def launch(self, site: Site) -> Pool:
+        """Start a pool: `site.workers` train, and a further one serves unless the pool's role is to train."""
         from ziggurat.launchers.pool import Pool
 
-        return Pool(self, folder, workers, role)
+        return Pool(self, site.folder, site.workers, site.role)

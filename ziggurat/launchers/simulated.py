@@ -9,14 +9,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from ziggurat.domain import TRAINING, Job, JobKind
 from ziggurat.events import job_to_json
-from ziggurat.protocols import Clock, Progress
+from ziggurat.protocols import Clock, Progress, Site
 from ziggurat.setting import Setting
 
 START_UTC = 1_000_000_000.0
@@ -37,25 +36,11 @@ class Simulated(Setting):
         """Whether anything could outlive its controller."""
         return False
 
-    def launch(
-        self,
-        folder: Path,
-        workers: int,
-        perform: Callable[[Job], Progress],
-        utc: float = START_UTC,
-        role: str = "",
-    ) -> Simulator:
-        """Imagine workers.
-
-        Args:
-            folder: Run directory; nothing is written there.
-            workers: How many.
-            perform: Answers a job at once; `seconds` of its answer are how long it takes by the clock.
-            utc: Where the clock goes on.
-            role: Makes no difference here.
-        """
-        del folder, role
-        return Simulator(workers, perform, utc)
+    def launch(self, site: Site) -> Simulator:
+        """Imagine workers; `seconds` of an answer of `site.perform` are how long it takes by the clock."""
+        if site.perform is None:
+            raise AssertionError("imaginary workers need somebody who answers for them")
+        return Simulator(site.workers, site.perform, site.utc or START_UTC)
 
     def clock(self, last_utc: float) -> Callable[[], float]:
         """The time of what happens before there are workers: the virtual clock stands."""
@@ -94,9 +79,9 @@ class Simulator:
         heapq.heappush(self._ends, (end, self._count, job.key))
         return f"simulated:{self._count}"
 
-    def find(self, job: Job) -> Progress | None:
+    def find(self, job: Job, handle: str = "") -> Progress | None:
         """Nothing outlives its controller here."""
-        del job
+        del job, handle
         return None
 
     def poll(self, key: str) -> Progress:
@@ -124,7 +109,8 @@ class Simulator:
         if seconds > 0 and self._ends:
             self._now = max(self._now, self._ends[0][0])
 
-    def close(self) -> None:
+    def close(self, *, leave: bool = False) -> None:
         """Forget everything."""
+        del leave
         self._running.clear()
         self._ends.clear()

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ from ziggurat.trainers.optimizers import horizon
 from ziggurat.trainers.weights import device
 
 PARTIAL = "partial.ckpt"
-"""Checkpoint of a segment that was asked to stop, at the end of an epoch."""
+"""Checkpoint inside a segment, at the end of an epoch: of one that was asked to stop, or takes long."""
 
 _LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
 
@@ -64,6 +65,19 @@ class _Relay:
         return self.stop is not None
 
 
+class _Keeping:
+    """Writes the state of a fit, between two epochs, once some time has passed since the last time."""
+
+    def __init__(self, trainer: pl.Trainer, path: Path, every_s: float) -> None:
+        self.trainer, self.path, self.every_s = trainer, path, every_s
+        self.last = time.monotonic()
+
+    def __call__(self) -> None:
+        if time.monotonic() - self.last >= self.every_s:
+            _write(self.trainer, self.path)
+            self.last = time.monotonic()
+
+
 def fit(  # noqa: PLR0913, PLR0917 - the protocol of a trainer, and its setting
     setting: Lightning,
     model: nn.Module,
@@ -93,6 +107,9 @@ def fit(  # noqa: PLR0913, PLR0917 - the protocol of a trainer, and its setting
     with _undisturbed(place):
         learner = Learner(setting, model, data, relay, seed=job.seed, steps=steps)
         trainer = _trainer(setting, job.ladder[job.to_rung].epochs, place)
+        first = learner.team.rank == 0
+        if setting.checkpoint_s is not None and first:
+            learner.keep = _Keeping(trainer, folder / PARTIAL, setting.checkpoint_s)
         _run(trainer, learner, relay, resume)
         if not learner.measurements:
             raise SpecError(
@@ -104,7 +121,8 @@ def fit(  # noqa: PLR0913, PLR0917 - the protocol of a trainer, and its setting
             _write(trainer, path)
             relay.stop.checkpoint = str(path)
             raise relay.stop
-        _write(trainer, path)
+        if first:
+            _write(trainer, path)
     size = sum(p.numel() for p in model.parameters())
     return Trained((*learner.measurements, Measurement("parameters", float(size))), path)
 
@@ -112,7 +130,7 @@ def fit(  # noqa: PLR0913, PLR0917 - the protocol of a trainer, and its setting
 def _trainer(setting: Lightning, epochs: int, place: torch.device) -> pl.Trainer:
     return pl.Trainer(
         accelerator="gpu" if place.type == "cuda" else "cpu",
-        devices=1,
+        devices=[place.index] if place.type == "cuda" else 1,
         max_epochs=epochs,
         deterministic=setting.deterministic or None,
         barebones=True,

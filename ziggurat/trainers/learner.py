@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +22,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ziggurat.domain import Measurement
 from ziggurat.protocols import Data
 from ziggurat.trainers.augmentation import augment
-from ziggurat.trainers.batches import Batches
 from ziggurat.trainers.failures import Diverged
 from ziggurat.trainers.lightning import Lightning
 from ziggurat.trainers.optimizers import (
@@ -33,7 +32,7 @@ from ziggurat.trainers.optimizers import (
     recipe,
     take_over,
 )
-from ziggurat.trainers.weights import score
+from ziggurat.trainers.team import Team
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -93,7 +92,10 @@ class Learner(pl.LightningModule):
         if setting.ema_decay is not None:
             self.ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(setting.ema_decay))
         self.setting, self.report, self.seed = setting, report, seed
-        self.batches = Batches(data.train_x, data.train_y, setting.batch_size)
+        self.keep: Callable[[], None] = lambda: None
+        self.team = Team.here()
+        self.batches = self.team.batches(data.train_x, data.train_y, setting.batch_size)
+        self._spread = [self.team.spread(model)]  # in a list, it is no part of the state
         self.validation = (data.validation_x, data.validation_y)
         self.chance = math.log(max(2, data.signature.classes))
         self.steps = steps
@@ -136,19 +138,22 @@ class Learner(pl.LightningModule):
         self._pulse = time.monotonic()
 
     def on_train_epoch_start(self) -> None:
-        """Make everything random in this epoch a function of the seed and the epoch."""
+        """Let the state be kept, then make all that is random in this epoch depend on seed and epoch only."""
+        if self.measurements:
+            self.keep()
         seed = epoch_seed(self.seed, self.current_epoch)
-        torch.manual_seed(seed)
+        torch.manual_seed(epoch_seed(seed, self.team.rank) if self.team.rank else seed)
         self.batches.seed = seed
         self.model.train()
         self._loss = torch.zeros((), device=self.device)
 
-    def training_step(self, dataloader_iter: Iterator[tuple[tuple[Tensor, Tensor], int, int]]) -> None:
+    def training_step(self, dataloader_iter: Iterator[tuple[tuple[Any, ...], int, int]]) -> None:
         """One step on the next batch; taking it from the iterator spares moving data that is in place."""
-        (x, y), _, _ = next(dataloader_iter)
+        (x, y, *share), _, _ = next(dataloader_iter)
+        weights, count = share or (None, len(y))
         if self.setting.augmentation.active:
             x = augment(x, self.setting.augmentation)
-        self._loss += self._descended(x, y) * len(y)
+        self._loss += self._descended(x, y, weights) * (count / self.team.size)
         self._done += 1
         if self.ema is not None:
             self.ema.update_parameters(self.model)
@@ -157,15 +162,15 @@ class Learner(pl.LightningModule):
             advance(self.schedule)
         self._beat()
 
-    def _descended(self, x: Tensor, y: Tensor) -> Tensor:
+    def _descended(self, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
         """Mean cross-entropy of a batch in nats, label smoothing included, before the step it leads to."""
         optimizer, scaler = self._optimizer, self._scaler
-        clip, smoothing = self.setting.gradient_clip, self.setting.label_smoothing
+        clip, model = self.setting.gradient_clip, self._spread[0]
 
         def closure() -> Tensor:
             optimizer.zero_grad()
             with torch.autocast(x.device.type, self._half) if self._half else nullcontext():
-                loss = functional.cross_entropy(self.model(x), y, label_smoothing=smoothing)
+                loss = _cost(model(x), y, self.setting.label_smoothing, weights)
             scaler.scale(loss).backward()
             if clip is not None:
                 if scaler.is_enabled():
@@ -184,8 +189,8 @@ class Learner(pl.LightningModule):
         """Evaluate, judge and report."""
         epoch = self.current_epoch + 1
         seen = min(len(self.batches.y), len(self.batches) * self.setting.batch_size)
-        train_loss = self._judged(float(self._loss) / seen, epoch)
-        val_loss, accuracy = score(self.ema or self.model, *self.validation, between=self._beat)
+        train_loss = self._judged(float(self.team.total(self._loss)) / seen, epoch)
+        val_loss, accuracy = self.team.score(self.ema or self.model, *self.validation, between=self._beat)
         if len(self.validation[1]) and not math.isfinite(val_loss):
             raise Diverged(f"validation loss is {val_loss} after epoch {epoch}")
         advance(self.schedule, val_loss)
@@ -197,7 +202,7 @@ class Learner(pl.LightningModule):
         }
         self.measurements = tuple(Measurement(metric, v, step=epoch) for metric, v in values.items())
         self.report(self.measurements)
-        self.trainer.should_stop = self.report.stopping()
+        self.trainer.should_stop = self.team.agreed(self.report.stopping(), self.device)
         self._pulse = time.monotonic()
 
     def _take_over(self, kept: Mapping[str, Any]) -> None:
@@ -210,6 +215,8 @@ class Learner(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the recipe, the schedule, the horizon and the first epoch's loss."""
+        for progress in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
+            progress["ready"] = progress["completed"]  # an epoch that is about to begin has not begun
         schedule = None if self.schedule is None else self.schedule.state_dict()
         checkpoint[_OWN] = {
             "schedule": schedule,
@@ -250,6 +257,14 @@ class Learner(pl.LightningModule):
                 f"training loss {loss:.4g} of epoch {epoch} is above {bound:.4g}, 10 times where it began"
             )
         return loss
+
+
+def _cost(logits: Tensor, y: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
+    """Mean cross-entropy in nats of (n, classes) logits, or the weighted sum."""
+    if weights is None:
+        return functional.cross_entropy(logits, y, label_smoothing=smoothing)
+    losses = functional.cross_entropy(logits, y, label_smoothing=smoothing, reduction="none")
+    return (losses * weights).sum()
 
 
 def _set_drop_path(model: nn.Module, rate: float | None) -> None:

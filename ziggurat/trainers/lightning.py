@@ -128,6 +128,11 @@ class Lightning(Setting):
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
         default="32-true", description="Precision of training; evaluation is in float32."
     )
+    checkpoint_s: float | None = Field(
+        default=300,
+        gt=0,
+        description="Seconds of training after which the end of an epoch is kept inside a segment; null: never.",
+    )
     deterministic: bool = Field(
         default=False, description="Refuse operations whose result differs from run to run on a GPU."
     )

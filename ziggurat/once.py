@@ -1,0 +1,261 @@
+"""One job on another machine: `python -m ziggurat.once RUN KEY`.
+
+RUN is the run directory, where the machine sees it, or the URL of the run in its store. What is to be done
+is in the job's order; signs of life and numbers go into its beat, which is written whole again and again; its
+result is written last. A second start under the same key, after a requeue, ends at once if there is a result,
+and goes on from the last checkpoint if there is only a beat.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ziggurat.domain import Job, Measurement
+from ziggurat.errors import ZigguratError
+from ziggurat.events import job_from_plain, to_plain
+from ziggurat.jobs import Desk
+from ziggurat.launchers.results import Shelf, beat_key, order_key, result_key
+from ziggurat.notices import Notices, sources
+from ziggurat.performing import Earlier, Keeper, Stop, attempt, leave
+from ziggurat.stores import Store, is_url, open_url
+
+SHORTEST_S = 1.0
+"""Least seconds between two beats that new numbers give rise to."""
+LOOK_S = 0.2
+"""Seconds between two looks whether the job is over."""
+SPEC = "spec.yaml"
+
+
+@dataclass
+class Order:
+    """What a launcher writes down about a job before it submits it.
+
+    Attributes:
+        job: The job.
+        grace_s: Seconds between the request to stop and the end by force.
+        beat_s: Seconds between two signs of life.
+    """
+
+    job: Job
+    grace_s: float
+    beat_s: float
+
+
+@dataclass
+class Beat:
+    """The sign of life of a job: who works on it, since when, and what it has come to so far."""
+
+    shelf: Shelf
+    job: Job
+    keeper: Keeper
+    earlier: Earlier
+    rows: list[tuple[int, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """The work begins now."""
+        self._began = time.monotonic()
+        self._told = 0.0
+        self._checkpoint = self.earlier.checkpoint
+        self._lock = threading.Lock()
+
+    @property
+    def seconds(self) -> float:
+        """Worker seconds, those of earlier starts included."""
+        return self.earlier.seconds + time.monotonic() - self._began
+
+    def row(self, step: int, measurements: Sequence[Measurement]) -> None:
+        """Take numbers of an epoch."""
+        self.rows.append((step, to_plain(tuple(measurements))))
+        if time.monotonic() - self._told >= SHORTEST_S:
+            self.tell_if_possible()
+
+    def tell_if_possible(self) -> None:
+        """Write it; where that fails the work goes on, and the lease decides whether it was for long."""
+        try:
+            self.tell()
+        except (ZigguratError, OSError) as error:
+            print(f"no sign of life could be given: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
+
+    def tell(self) -> None:
+        """Write it, after the checkpoint that it names."""
+        with self._lock:
+            self._told = time.monotonic()
+            written = self.keeper.partial()
+            unkept_s = self.keeper.unkept_s()
+            if written is not None:
+                self.keeper.keep()
+                self._checkpoint = written
+            plain = {
+                "job": to_plain(self.job),
+                "seconds": self.seconds,
+                "lost_s": self.earlier.lost_s + unkept_s,
+                "starts": self.earlier.starts + 1,
+                "checkpoint": self._checkpoint,
+                "rows": list(self.rows),
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "utc": time.time(),
+            }
+            self.shelf.put(beat_key(self.job.key), json.dumps(plain).encode())
+
+
+class Seat:
+    """A place where jobs of one run are done, one after the other; what they share stays warm."""
+
+    def __init__(self, run: str) -> None:
+        """Take a run: its directory, or its URL in a store."""
+        self.stop = Stop()
+        self.notice = ""
+        """What was announced about the end of this machine, once something was."""
+        self._busy = threading.Lock()
+        self._grace_s = 0.0
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        store: Store | None = None
+        folder = Path(run)
+        if is_url(run):
+            store = open_url(run)
+            self._scratch = tempfile.TemporaryDirectory(prefix="ziggurat-")
+            folder = Path(self._scratch.name) / run.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
+            folder.mkdir()
+            if not store.download(SPEC, folder / SPEC):
+                raise ZigguratError(f"{run}: holds no run ({SPEC} is missing); name the URL of a run")
+        self.shelf = Shelf(folder, store)
+        self.desk = Desk(folder, "worker")
+        self.desk.lenient = True
+        self.desk.store = store
+        self._notices = Notices(sources(), self._noticed)
+
+    def warm(self) -> None:
+        """Import and load what every job needs."""
+        self.desk.warm()
+
+    def _noticed(self, notice: str) -> None:
+        self.notice = notice
+        self.ask_to_stop(notice)
+
+    def ask_to_stop(self, reason: str, grace_s: float | None = None) -> None:
+        """Have the job write a checkpoint and end."""
+        self.stop.ask(self._grace_s if grace_s is None else grace_s, reason)
+
+    def do(self, key: str, spent_s: float = 0.0) -> bool:
+        """Do a job whose order is there; whether it came to a result without a failure.
+
+        Args:
+            key: Of the job.
+            spent_s: Seconds that getting ready for it has taken, which are its own.
+
+        Raises:
+            ZigguratError: There is no such order.
+        """
+        with self._busy:
+            order = self._order(key)
+            done = self._result(key, order.job)
+            if done is not None:
+                return "failure" not in done
+            self._grace_s = order.grace_s
+            return self._work(order, spent_s)
+
+    def _order(self, key: str) -> Order:
+        raw = self.shelf.get(order_key(key))
+        if raw is None:
+            raise ZigguratError(f"{order_key(key)}: there is no such job; it may have been cancelled")
+        plain = json.loads(raw)
+        return Order(job_from_plain(plain["job"]), float(plain["grace_s"]), float(plain["beat_s"]))
+
+    def _result(self, key: str, job: Job) -> dict[str, Any] | None:
+        raw = self.shelf.get(result_key(key))
+        plain: dict[str, Any] | None = None if raw is None else json.loads(raw)
+        return plain if plain is not None and plain.get("job") == to_plain(job) else None
+
+    def _earlier(self, job: Job) -> Earlier:
+        raw = self.shelf.get(beat_key(job.key))
+        plain: dict[str, Any] = {} if raw is None else json.loads(raw)
+        if plain.get("job") != to_plain(job):
+            return Earlier()
+        checkpoint, starts = plain.get("checkpoint"), int(plain["starts"])
+        return Earlier(checkpoint, float(plain["seconds"]), float(plain["lost_s"]), starts)
+
+    def _work(self, order: Order, spent_s: float) -> bool:
+        job = order.job
+        keeper = Keeper(self.shelf.folder, self.shelf.store, job)
+        earlier = self._earlier(job)
+        beat = Beat(self.shelf, job, keeper, replace(earlier, seconds=earlier.seconds + spent_s))
+        over = threading.Event()
+        thread = threading.Thread(target=_beating, args=(beat, order.beat_s, over), daemon=True)
+        beat.tell_if_possible()
+        thread.start()
+        try:
+            result = attempt(self.desk, job, beat.row, self.stop, keeper, beat.earlier)
+        finally:
+            over.set()
+            thread.join()
+            self.stop.clear()
+        beat.tell_if_possible()  # whoever sees the result is to see all numbers
+        leave(result, job, keeper)
+        return "failure" not in result
+
+    def close(self) -> None:
+        """Ask the cloud no more, and remove the scratch directory, if there is one."""
+        self._notices.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+
+def _beating(beat: Beat, every_s: float, over: threading.Event) -> None:
+    while not over.wait(every_s):
+        beat.tell_if_possible()
+
+
+def main(run: str, key: str) -> int:
+    """Do one job; 0 if it came to a result, 1 if it failed.
+
+    The job has a thread of its own: this one hears signals at once, and no library takes them for itself.
+    """
+    asked = threading.Event()
+    reasons: list[str] = []
+
+    def on_signal(number: int, _: object) -> None:
+        reasons.append(f"the machine asked for an end ({signal.Signals(number).name})")
+        asked.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    seat = Seat(run)
+    if asked.is_set():
+        return 1  # nothing has been begun, so nothing is to be kept
+    with ThreadPoolExecutor(1) as thread:
+        spent_s = time.time() - psutil.Process().create_time()
+        done = thread.submit(seat.do, key, spent_s)
+        while not done.done():
+            if asked.wait(LOOK_S):
+                seat.ask_to_stop(reasons[0])
+                break
+        good = done.result()
+    seat.close()
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    try:
+        code = main(sys.argv[1], sys.argv[2])
+    except BaseException:  # noqa: BLE001 - the interpreter's own end may abort over threads of libraries
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
