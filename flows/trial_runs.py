@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 import time
@@ -13,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ziggurat import runs
+from ziggurat import run_places, runs, taking
 from ziggurat import spec as specs
+from ziggurat.combinations import builds
 from ziggurat.engine import Engine
 from ziggurat.errors import RunBusyError, SpecError
 from ziggurat.estimate import estimate, naive_usd
@@ -22,7 +24,7 @@ from ziggurat.events import StageFinished
 from ziggurat.inspection import Check
 from ziggurat.journal import Lock, read_events
 from ziggurat.spec import Spec
-from ziggurat.stages import common
+from ziggurat.stages import common, places
 from ziggurat.stages.preflight import STAGE, gather, line
 
 MIRROR_S = 60.0
@@ -32,6 +34,9 @@ MIRROR_S = 60.0
 def scratch(path: Path, sets: Sequence[str]) -> Iterator[Engine]:
     """An engine with its workers on a temporary run of a spec."""
     spec, raw = specs.read(path, sets)
+    taking.working_store(spec, "check")
+    if not places.storeless(spec):  # a trial run leaves nothing anywhere, unless its machines need a store
+        spec, raw = spec.model_copy(update={"store": None}), {**raw, "store": None}
     with tempfile.TemporaryDirectory(prefix="ziggurat-") as folder:
         run = runs.create(spec, raw, Path(folder))
         try:
@@ -42,12 +47,13 @@ def scratch(path: Path, sets: Sequence[str]) -> Iterator[Engine]:
                 engine.close()
         finally:
             run.close()
+            run.remove()
 
 
 def inspect(path: Path, sets: Sequence[str]) -> tuple[list[Check], dict[str, Any]]:
     """All checks of the preflight, and the facts they found."""
     with scratch(path, sets) as engine:
-        checks, facts, _ = gather(engine)
+        checks, facts, _ = gather(engine, alone=True)
         return checks, facts
 
 
@@ -58,7 +64,7 @@ def forecast(path: Path, sets: Sequence[str]) -> dict[str, Any]:
         SpecError: A check of the preflight has failed.
     """
     with scratch(path, sets) as engine:
-        checks, facts, _ = gather(engine)
+        checks, facts, _ = gather(engine, alone=True)
         bad = [c for c in checks if c.ok is False]
         if bad:
             raise SpecError("\n".join(line(c) for c in bad))
@@ -82,6 +88,11 @@ def profile(path: Path, sets: Sequence[str], count: int) -> list[dict[str, Any]]
     from ziggurat.profilers.sampling import verdict
 
     spec, _ = specs.read(path, sets)
+    if not builds(spec.space):
+        raise SpecError(
+            f"{path}: space.kind '{spec.space.kind}' has no models to measure here; a script's own are "
+            "measured by search.trainer.profile in a run"
+        )
     bench = Bench(spec, spec.data.signature())
     rng = np.random.default_rng(spec.seed)
     rows: list[dict[str, Any]] = []
@@ -100,12 +111,26 @@ def profile(path: Path, sets: Sequence[str], count: int) -> list[dict[str, Any]]
     return rows
 
 
-def report(folder: Path) -> Path:
-    """Write the report of a run as it stands, and give MLflow what it has missed if nobody drives the run.
+def report(where: str, out: Path | None = None) -> Path:
+    """Write the report of a run as it stands; of a run in a store, into a directory of its own.
 
     Raises:
         SpecError: It is no run, or the report cannot be written.
     """
+    if not run_places.in_store(where):
+        return _report(Path(where))
+    with run_places.reading(where) as folder:
+        page = _report(folder, track=False)
+        out = out or Path(f"report-{folder.name}")
+        try:
+            shutil.copytree(page.parent, out, dirs_exist_ok=True)
+        except OSError as error:
+            raise SpecError(f"{out}: cannot be written ({error.strerror}); name another with --out") from None
+        return out / page.name
+
+
+def _report(folder: Path, *, track: bool = True) -> Path:
+    """Write the report of a run directory, and give MLflow what it has missed if nobody drives the run."""
     from ziggurat import reporting
 
     spec, history = runs.look(folder)
@@ -116,7 +141,7 @@ def report(folder: Path) -> Path:
         reporting.write(folder, spec, history, told)
     except OSError as error:
         raise SpecError(f"{folder}/report: cannot be written ({error.strerror})") from None
-    if spec.tracking.enabled:
+    if spec.tracking.enabled and track:
         _mirror(folder.resolve(), spec)
     return folder / "report" / "index.html"
 

@@ -4,18 +4,21 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from ziggurat.launchers.aws_batch import AwsBatch
 from ziggurat.launchers.local import Local
+from ziggurat.launchers.ray_launcher import Ray
 from ziggurat.launchers.simulated import Simulated
-from ziggurat.setting import kind_if_missing
+from ziggurat.launchers.torchx import TorchX
+from ziggurat.setting import Setting, kind_if_missing
 
 AnyLauncher = Annotated[
-    Annotated[Local | Simulated, Field(discriminator="kind")],
+    Annotated[AwsBatch | Local | Ray | Simulated | TorchX, Field(discriminator="kind")],
     BeforeValidator(kind_if_missing("local")),
 ]
 """One launcher, told apart by `kind`; `local` where none is given."""
 
 
-def refuse_simulated(launcher: Local | Simulated | None) -> None:
+def refuse_simulated(launcher: Setting | None) -> None:
     """Refuse imaginary machines where models are really trained or measured.
 
     Raises:
@@ -27,4 +30,4 @@ def refuse_simulated(launcher: Local | Simulated | None) -> None:
         )
 
 
-__all__ = ["AnyLauncher", "Local", "Simulated", "refuse_simulated"]
+__all__ = ["AnyLauncher", "AwsBatch", "Local", "Ray", "Simulated", "TorchX", "refuse_simulated"]
