@@ -84,7 +84,8 @@ class Reference:
     def settings(self, field: Schema) -> Iterator[Schema]:
         """Settings that a field can hold, itself, as items or by names; choices, explained once, are none."""
         options = [*field.get("anyOf", ()), *field.get("oneOf", ())]
-        options += [field[inner] for inner in ("items", "additionalProperties") if field.get(inner)]
+        inside = [field.get(inner) for inner in ("items", "additionalProperties")]
+        options += [inner for inner in inside if isinstance(inner, Mapping)]
         for option in options:
             yield from self.settings(option)
         name = str(field.get("$ref", "")).rpartition("/")[2]

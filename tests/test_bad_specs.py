@@ -34,8 +34,8 @@ CASES = {
     "mapping among values": ("space.activation=[relu, {a: 1}]", "space.activation[1]:", "{'a': 1}", "text"),
     "unknown schema version": ("schema_version=2", "schema_version:", "given: 2", "must be 1"),
     "name that is no file name": ("name=a/b", "name:", "'a/b'", "[A-Za-z0-9]"),
-    "unknown kind of space": ("space={kind: mpl}", "space.kind:", "'mpl'", "mlp, python, table"),
-    "kind of space missing": ("space={depth: 3}", "space.kind:", "missing", "mlp, python, table"),
+    "unknown kind of space": ("space={kind: mpl}", "space.kind:", "'mpl'", "mlp, parameters, python, table"),
+    "kind of space missing": ("space={depth: 3}", "space.kind:", "missing", "mlp, parameters, python, table"),
     "unknown kind of searcher": (
         "search.searcher.kind=bayes",
         "search.searcher.kind:",
@@ -48,7 +48,7 @@ CASES = {
         "missing",
         "asha, median, never",
     ),
-    "unknown kind of data": ("data={kind: mnist}", "data.kind:", "'mnist'", "digits, idx, npz, python"),
+    "unknown kind of data": ("data={kind: mnist}", "data.kind:", "'mnist'", "digits, external, idx, npz, python"),
     "unknown kind of trainer": (
         "search.trainer={kind: keras}",
         "search.trainer.kind:",
@@ -292,7 +292,7 @@ def test_assignment_that_leads_nowhere_is_refused(
         (["profile", "x", "--count", "0"], ("--count", "ziggurat profile --help")),
         (["profile", "x", "--count", "few"], ("--count", "integer")),
         (["resume", "x", "--limit-usd", "-1"], ("--limit-usd", "ziggurat resume --help")),
-        (["status"], ("RUN_DIR", "ziggurat status --help")),
+        (["status"], ("RUN", "ziggurat status --help")),
         (["status", "x", "y"], ("(y)", "ziggurat status --help")),
     ],
 )

@@ -42,7 +42,9 @@ def near(name: object, known: Iterable[object], beyond: str = "") -> str:
     """
     names = [str(k) for k in known]
     lower = {n.lower(): n for n in names}
-    close = [lower[n] for n in difflib.get_close_matches(str(name).lower(), lower, n=3, cutoff=0.6)]
+    given = str(name).lower()
+    close = [lower[n] for n in difflib.get_close_matches(given, lower, n=3, cutoff=0.6)]
+    close = close or [known for name, known in lower.items() if given and name.startswith(given)][:3]
     if close:
         return f"did you mean {' or '.join(close)}?"
     if len(names) > MANY:

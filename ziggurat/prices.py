@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ziggurat.domain import Job, JobKind, Recipe
-from ziggurat.objectives import MEASURED
+from ziggurat.scripted import devices, script_of
 
 if TYPE_CHECKING:
     from ziggurat.launchers import AnyLauncher
@@ -54,7 +54,10 @@ def described(spec: Spec, device: str) -> str:
     """What a device is, and on which machines it is measured."""
     found = next(d for d in spec.devices if d.name == device)
     own = f"the launcher '{found.launcher.kind}' of its own" if found.launcher is not None else ""
-    return f"{found.describe()}, measured by {own or f'the launcher {spec.launcher.kind!r} of the run'}"
+    script = script_of(spec, Recipe.RETRAIN)
+    by_script = script is not None and script.profile_by is not None
+    what = "the profile command of the script" if by_script else found.describe()
+    return f"{what}, measured by {own or f'the launcher {spec.launcher.kind!r} of the run'}"
 
 
 def job_launcher(spec: Spec, job: Job) -> AnyLauncher:
@@ -93,6 +96,14 @@ def dearest_usd_per_hour(spec: Spec, stage: str) -> float:
 def measured_in(spec: Spec, stage: str) -> list[str]:
     """Names of the devices that a stage measures on."""
     if stage in {"preflight", "measure"}:
-        return [d.name for d in spec.devices]
-    searched = stage in {"search", "baseline"} and any(m in MEASURED for m in spec.inputs())
+        return devices(spec, Recipe.RETRAIN if stage == "measure" else Recipe.SEARCH)
+    measured = spec.metrics.measured
+    searched = stage in {"search", "baseline"} and any(m in measured for m in spec.inputs())
     return [spec.devices[0].name] if searched else []
+
+
+def processes_of(spec: Spec, job: Job | None = None) -> int:
+    """How many processes train one trial together where a job runs, or where the search does."""
+    launcher = spec.launcher if job is None else job_launcher(spec, job)
+    resources = getattr(launcher, "resources", None)
+    return 1 if resources is None else int(resources.processes)

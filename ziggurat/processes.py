@@ -32,8 +32,11 @@ def unmark() -> None:
     os.environ.pop(MARK, None)
 
 
-def marked(prefix: str, but: str | None = None) -> list[psutil.Process]:
-    """Processes whose mark starts with a prefix and is not a given one, without this one and its parents."""
+def marked(prefix: str, but: str | None = None, *, variable: str = MARK) -> list[psutil.Process]:
+    """Processes whose mark starts with a prefix and is not a given one, without this one and its parents.
+
+    The mark is the value of an environment variable.
+    """
     me = psutil.Process()
     mine = {me.pid, *(p.pid for p in me.parents())}
     found = []
@@ -41,10 +44,19 @@ def marked(prefix: str, but: str | None = None) -> list[psutil.Process]:
         if process.pid in mine:
             continue
         with contextlib.suppress(psutil.Error, OSError):
-            value = process.environ().get(MARK)
+            value = process.environ().get(variable)
             if value is not None and value.startswith(prefix) and value != but:
                 found.append(process)
     return found
+
+
+def kernel_kills() -> int:
+    """How often the kernel has ended a process for lack of memory; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
 
 
 def end(processes: list[psutil.Process], patience_s: float = 2.0) -> None:

@@ -12,7 +12,8 @@ import pytest
 from tests.real import begun, done, ended, pool_in, train, until, use_models
 from ziggurat.domain import FailureKind, JobKind
 from ziggurat.errors import ZigguratError
-from ziggurat.launchers.pool import Pool, result_path
+from ziggurat.launchers.pool import Pool
+from ziggurat.launchers.results import result_path
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +24,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     home = tmp_path_factory.mktemp("pool")
     with pytest.MonkeyPatch.context() as patch:
         use_models(home, patch)
-        made = pool_in(home / "run", 2, memory_limit_mb=1100)
+        made = pool_in(home / "run", 2, memory_limit_mb=1000)
         yield made
         made.close()
 
@@ -93,7 +94,7 @@ def test_a_worker_that_dies_is_lost_and_replaced(pool):
 def test_a_worker_beyond_its_memory_is_ended(pool):
     progress = done(pool, train("00050", "grow"))
     assert progress.failure.kind is FailureKind.OUT_OF_MEMORY
-    assert "the limit is 1100 MB" in progress.failure.text
+    assert "the limit is 1000 MB" in progress.failure.text
 
 
 def test_a_job_beyond_its_time_is_ended_and_its_worker_replaced(pool):
@@ -165,7 +166,7 @@ def test_an_exclusive_job_stops_all_others_and_their_time(pool):
     progress, _ = ended(pool, "00102-profile-local-0")
     assert "latency_p50_ms" in {m.metric for m in progress.measurements}
     assert not any(w.paused for w in pool.workers)
-    assert [pool.elapsed(f"0010{i}-train-0-0") for i in range(2)] == pytest.approx(before, abs=0.05)
+    assert [pool.elapsed(f"0010{i}-train-0-0") for i in range(2)] == pytest.approx(before, abs=0.2)
     for i in range(2):
         assert ended(pool, f"0010{i}-train-0-0")[0].failure is None
 
@@ -185,6 +186,19 @@ def test_children_of_user_code_die_with_their_worker(pool):
     failure = ended(pool, "00120-train-0-0")[0].failure
     assert (failure.kind, "SIGKILL" in failure.text) == (FailureKind.LOST, True)
     until(lambda: not alive(child))
+
+
+def test_children_of_user_code_stop_and_go_on_with_their_worker(pool):
+    Path("child.pid").unlink(missing_ok=True)
+    pid = begun(pool, train("00121", "brood", epochs=1000))
+    child = int(until(lambda: Path("child.pid").exists() and Path("child.pid").read_text()).split()[1])
+    worker = next(w for w in pool.workers if w.pid == pid)
+    worker.pause()
+    until(lambda: {psutil.Process(p).status() for p in (pid, child)} == {psutil.STATUS_STOPPED})
+    worker.proceed()
+    until(lambda: psutil.STATUS_STOPPED not in {psutil.Process(p).status() for p in (pid, child)})
+    pool.cancel("00121-train-0-0", 5.0)
+    ended(pool, "00121-train-0-0")
 
 
 def test_a_worker_that_closes_its_line_is_lost(pool):
@@ -232,12 +246,13 @@ def test_nothing_is_left_after_closing(tmp_path):
     assert not any(alive(pid) for pid in pids)
 
 
-def test_workers_that_cannot_start_end_in_one_clear_line(tmp_path, monkeypatch):
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_that_cannot_start_end_in_one_clear_line(tmp_path, monkeypatch, start):
     broken = tmp_path / "broken" / "torch"
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise ImportError('this torch is broken')")
     monkeypatch.setenv("PYTHONPATH", f"{broken.parent}{os.pathsep}{Path(__file__).parents[2]}")
-    pool = pool_in(tmp_path / "run", 1)
+    pool = pool_in(tmp_path / "run", 1, start=start)
     try:
         with pytest.raises(
             ZigguratError, match=r"workers do not start \(3 tries in a row\).*this torch is broken"
@@ -252,7 +267,7 @@ def test_a_memory_limit_that_no_worker_can_keep_is_named(tmp_path, monkeypatch):
     large.mkdir(parents=True)
     (large / "__init__.py").write_text("import time; held = b'x' * 400_000_000; time.sleep(30)")
     monkeypatch.setenv("PYTHONPATH", f"{large.parent}{os.pathsep}{Path(__file__).parents[2]}")
-    pool = pool_in(tmp_path / "run", 1, memory_limit_mb=256)
+    pool = pool_in(tmp_path / "run", 1, memory_limit_mb=256, start="spawn")
     try:
         with pytest.raises(ZigguratError, match=r"do not start.*MB of memory, the limit is 256 MB"):
             until(lambda: False, lambda: pool.wait(0.1))

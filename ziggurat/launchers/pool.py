@@ -11,7 +11,6 @@ count for them.
 from __future__ import annotations
 
 import contextlib
-import json
 import selectors
 import signal
 import time
@@ -20,9 +19,12 @@ from typing import Any
 
 from ziggurat.domain import TRAINING, Failure, FailureKind, Job, JobKind
 from ziggurat.errors import ZigguratError
-from ziggurat.events import job_to_json, measurements_from_plain, to_plain
+from ziggurat.events import job_to_json, measurements_from_plain
+from ziggurat.launchers import gpus
 from ziggurat.launchers.local import Local
-from ziggurat.launchers.process import WorkerProcess, kernel_kills
+from ziggurat.launchers.process import WorkerProcess
+from ziggurat.launchers.results import read_result, result_path
+from ziggurat.processes import kernel_kills
 from ziggurat.protocols import Clock, Progress
 
 SERVICE = "service"
@@ -30,11 +32,6 @@ MEMORY_CHECK_S = 0.25
 STARTS_IN_VAIN = 3
 DEAF_S = 1.0
 """Seconds after which a worker that has closed its line, but does not end, is ended."""
-
-
-def result_path(folder: Path, key: str) -> Path:
-    """Where a job leaves its result."""
-    return folder / "trials" / key.partition("-")[0] / f"{key}.json"
 
 
 class Pool:
@@ -51,12 +48,21 @@ class Pool:
         self._checked = 0.0
         self._ended: dict[str, Progress] = {}
         self._rows: dict[str, list[tuple[int, Any]]] = {}
+        names = [f"{before}worker-{i}" for i in range(workers)]
+        self._gpus = dict(zip(names, settings.gpu_shares(workers), strict=False))
         (folder / "logs").mkdir(exist_ok=True)
         self.service = None if role and workers else self._spawn(before + SERVICE)
-        self.workers = [self._spawn(f"{before}worker-{i}") for i in range(workers)]
+        self.workers = [self._spawn(name) for name in names]
 
     def _spawn(self, name: str, vain: int = 0) -> WorkerProcess:
-        worker = WorkerProcess(name, self.folder, self.settings.threads, cold=vain > 0)
+        worker = WorkerProcess(
+            name,
+            self.folder,
+            self.settings.threads,
+            cold=vain > 0,
+            fork=self.settings.start == "fork" and not vain,
+            environment={gpus.VARIABLE: self._gpus[name]} if name in self._gpus else {},
+        )
         worker.vain = vain
         self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
         return worker
@@ -96,9 +102,10 @@ class Pool:
         worker.give(job, job.time_limit_s or self.settings.time_limit_s)
         return f"local:{worker.pid}"
 
-    def find(self, job: Job) -> Progress | None:
-        """The result file of a job, whoever started it; None if it is of another job under the same key."""
-        return self._read(job, seconds=None)
+    def find(self, job: Job, handle: str = "") -> Progress | None:
+        """The result file of a job, whoever started it; no worker outlives its controller."""
+        del handle
+        return read_result(self.folder, job)
 
     def poll(self, key: str) -> Progress:
         """Where a job stands, with the numbers since the last poll."""
@@ -152,7 +159,7 @@ class Pool:
         if job is None:
             return
         seconds = worker.seconds()
-        found = self._read(job, seconds)
+        found = read_result(self.folder, job, seconds)
         if found is None:
             failure = failure or Failure(FailureKind.LOST, "the worker left no result")
             found = Progress(done=True, seconds=seconds, failure=failure, retry=retry)
@@ -161,25 +168,6 @@ class Pool:
         if job.exclusive:
             for other in self._all():
                 other.proceed()
-
-    def _read(self, job: Job, seconds: float | None) -> Progress | None:
-        path = result_path(self.folder, job.key)
-        try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        if plain.get("job") != to_plain(job):
-            return None
-        failure = plain.get("failure")
-        return Progress(
-            done=True,
-            seconds=float(plain["seconds"]) if seconds is None else seconds,
-            measurements=measurements_from_plain(plain.get("measurements", [])),
-            checkpoint=plain.get("checkpoint"),
-            failure=Failure(FailureKind(failure["kind"]), failure["text"]) if failure else None,
-            retry=bool(plain.get("retry", False)),
-            payload=plain.get("payload"),
-        )
 
     def _look_after(self, worker: WorkerProcess) -> None:
         """End a worker that is late, silent or too large, and replace one that died."""
@@ -240,8 +228,9 @@ class Pool:
         else:
             self.workers[self.workers.index(worker)] = fresh
 
-    def close(self) -> None:
+    def close(self, *, leave: bool = False) -> None:
         """End all workers."""
+        del leave
         self._closed = True
         for worker in self._all():
             worker.end(None)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,50 +17,62 @@ import psutil
 
 from ziggurat.domain import Failure, Job
 from ziggurat.events import to_plain
+from ziggurat.launchers.child import Child, Spawned, Start
+from ziggurat.launchers.forks import Forked, Refused
+from ziggurat.launchers.remote import THREAD_VARIABLES
+from ziggurat.processes import kernel_kills
 
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
+log = logging.getLogger(__name__)
+
+MODULE = "ziggurat.worker"
 LONGEST_LINE = 4_000_000
 COLD = "cold"
 """Last argument of a worker that is to begin without its dummy fit."""
 
 
-def kernel_kills() -> int:
-    """How often the kernel has ended a process for lack of memory; 0 where it does not say."""
-    try:
-        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-
-
 class WorkerProcess:
     """A started worker."""
 
-    def __init__(self, name: str, folder: Path, threads: int, *, cold: bool = False) -> None:
-        """Start it; it says when it is ready. A cold one has not tried whether user code works."""
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        threads: int,
+        *,
+        cold: bool = False,
+        fork: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start it; it says when it is ready.
+
+        Args:
+            name: Its name, also that of its log.
+            folder: Run directory.
+            threads: Of its numerical libraries.
+            cold: It does not try whether user code works before it is ready.
+            fork: From the template, where that can be.
+            environment: Variables beside this process's own.
+        """
         self.name = name
         self.log = folder / "logs" / f"{name}.log"
-        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [*self.command(folder, name), *([COLD] if cold else [])],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
-        if self._process.stdin is None or self._process.stdout is None:
-            raise AssertionError("a worker's pipes were asked for")
-        self._stdin: IO[bytes] = self._process.stdin
-        self.stdout: IO[bytes] = self._process.stdout
+        stdin, ours = os.pipe()
+        self._stdin: IO[bytes] = os.fdopen(ours, "wb")
+        ours, stdout = os.pipe()
+        self.stdout: IO[bytes] = os.fdopen(ours, "rb")
+        self._start = Start(
+            module=MODULE,
+            arguments=(str(folder), name, *([COLD] if cold else [])),
+            environment={
+                **os.environ,
+                **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+                **(environment or {}),
+            },
+            log=self.log,
+            stdin=stdin,
+            stdout=stdout,
+        )
+        self._child = self._begin(fork=fork)
         os.set_blocking(self.stdout.fileno(), False)
-        self.pid = self._process.pid
         self.born = self.heard = time.monotonic()
         self.weighed = 0.0
         self.ready = False
@@ -71,15 +84,39 @@ class WorkerProcess:
         self.paused = False
         self.deaf_since: float | None = None
         self.kernel_kills = kernel_kills()
+        self._swept = False
         self._buffer = b""
         self._given = 0.0
         self._paused_at = 0.0
         self._paused_s = 0.0
 
+    def _begin(self, *, fork: bool) -> Child:
+        if fork:
+            with contextlib.suppress(Refused):
+                return Forked(self._start)
+        return Spawned(self._start)
+
+    @property
+    def pid(self) -> int:
+        """Its number; 0 as long as it is waiting for the template."""
+        self._alive()
+        return self._child.pid
+
+    def _alive(self) -> bool:
+        """Whether it lives; what the template has refused is started plainly."""
+        try:
+            return self._child.poll() is None
+        except Refused as why:
+            log.info("%s is started without the template: %s", self.name, why)
+            self._child = Spawned(self._start)
+            if self.paused:
+                self._child.send_signal(signal.SIGSTOP)
+            return True
+
     @staticmethod
     def command(folder: Path, name: str) -> list[str]:
         """The argument list of a worker."""
-        return [sys.executable, "-m", "ziggurat.worker", str(folder), name]
+        return [sys.executable, "-m", MODULE, str(folder), name]
 
     @property
     def idle(self) -> bool:
@@ -137,14 +174,16 @@ class WorkerProcess:
         return max(0.0, now - self._given - paused)
 
     def pause(self) -> None:
-        """Stop it until `proceed`."""
+        """Stop it, and what it has started, until `proceed`."""
         if not self.paused and self.poll() is None:
-            self._process.send_signal(signal.SIGSTOP)
+            self._child.send_signal(signal.SIGSTOP)
             self.paused, self._paused_at = True, time.monotonic()
+            self._tell_children(signal.SIGSTOP)
 
     def proceed(self) -> None:
         """Let it go on."""
         if self.paused:
+            self._tell_children(signal.SIGCONT)
             now = time.monotonic()
             lost = now - self._paused_at
             self._paused_s += lost
@@ -153,10 +192,19 @@ class WorkerProcess:
                 self.stop_by += lost
             self.heard = now
             self.paused = False
-            self._process.send_signal(signal.SIGCONT)
+            self._child.send_signal(signal.SIGCONT)
+
+    def _tell_children(self, number: signal.Signals) -> None:
+        """Send a signal to what it has started; a user's script is in a group of its own."""
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process(self.pid).children(recursive=True) if self.pid else ():
+                with contextlib.suppress(psutil.Error):
+                    child.send_signal(number)
 
     def measure(self) -> float:
         """Resident memory of the worker and its children in MB."""
+        if not self.pid:
+            return 0.0
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(self.pid)
             family = [process, *process.children(recursive=True)]
@@ -165,20 +213,20 @@ class WorkerProcess:
 
     def poll(self) -> int | None:
         """Exit code; None while it lives. What it has started dies with it."""
-        if self._process.returncode is None:
-            how = os.WEXITED | os.WNOHANG | os.WNOWAIT  # not yet collected, its number cannot be another's
-            if os.waitid(os.P_PID, self.pid, how) is None:
-                return None
+        if self._alive():
+            return None
+        if not self._swept:
+            self._swept = True
             self._kill()
-        return self._process.poll()
+        return self._child.poll()
 
     def _kill(self) -> None:
         """End its process group, and what it has started in groups of their own."""
         children: list[psutil.Process] = []
         with contextlib.suppress(psutil.Error):
-            children = psutil.Process(self.pid).children(recursive=True)
+            children = psutil.Process(self.pid).children(recursive=True) if self.pid else []
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+            self._child.kill()
         for child in children:
             with contextlib.suppress(psutil.Error):
                 child.kill()
@@ -198,7 +246,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Collect the dead process and close its pipes."""
-        self._process.wait(timeout=10)
+        self._child.close(10.0)
         with contextlib.suppress(OSError, ValueError):
             self._stdin.close()
         self.stdout.close()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from ziggurat.domain import Measurement
@@ -18,8 +19,12 @@ PLAIN, AVERAGED = "model.", "ema.module."
 
 
 def device() -> torch.device:
-    """The first CUDA device if there is one, else the CPU."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    """The first CUDA device if there is one, in a team each process's own, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    team = distributed.is_available() and distributed.is_initialized()
+    number = int(os.environ.get("LOCAL_RANK", "0")) if team else 0
+    return torch.device("cuda", number % torch.cuda.device_count())
 
 
 def load_weights(model: nn.Module, checkpoint: Path) -> None:
