@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, cast
 from ziggurat.domain import Candidate, Measurement
 from ziggurat.errors import SpecError
 from ziggurat.latency import LatencyTable, usable
-from ziggurat.objectives import MEASURED
-from ziggurat.spaces import TableSpace
+from ziggurat.protocols import Signature
+from ziggurat.spaces import Parameters, TableSpace
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ziggurat.operations import Operation
     from ziggurat.profilers import AnyDevice
-    from ziggurat.protocols import DecomposableSpace, Signature
+    from ziggurat.protocols import DecomposableSpace
     from ziggurat.spec import Spec
+
+NO_MODELS = Signature((), 0)
+"""Shape of the data where no models are built that would have to know it."""
 
 
 class Bench:
@@ -47,6 +50,8 @@ class Bench:
         """
         if isinstance(self.spec.space, TableSpace):
             return tuple(Measurement(n, v) for n, v in self.spec.space.static(candidate).items())
+        if isinstance(self.spec.space, Parameters):
+            return ()
         # two candidates of one architecture cost the same, however they are trained
         names = [n for n in candidate.choices if n not in self.spec.space.hyperparameters]
         key = Candidate({n: candidate.choices[n] for n in names}).key
@@ -119,17 +124,20 @@ class Bench:
         setting = self._device(device)
         found = tuple(setting.profile(model, torch.zeros(1, *self.signature.shape), candidate))
         if setting is self.spec.devices[0]:
-            self._suffice(setting.name, {m.metric for m in found})
+            self.suffice(setting.name, {m.metric for m in found})
             return found
         return tuple(replace(m, metric=f"{m.metric}@{setting.name}") for m in found)
 
-    def _suffice(self, device: str, found: set[str]) -> None:
-        """Hold what the first device gives against what the objectives need of it.
+    def suffice(self, device: str, found: set[str]) -> None:
+        """Hold what a device gives against what the objectives need of it, if it is the first.
 
         Raises:
             SpecError: Something is missing, and no measurement would ever bring it.
         """
-        lacking = [metric for metric in self.spec.inputs() if metric in MEASURED and metric not in found]
+        if device != self.spec.devices[0].name:
+            return
+        measured = self.spec.metrics.measured
+        lacking = [metric for metric in self.spec.inputs() if metric in measured and metric not in found]
         if lacking:
             raise SpecError(
                 f"device '{device}' gives no {lacking[0]}, which the objectives need, only "

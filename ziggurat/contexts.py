@@ -14,10 +14,11 @@ from functools import cached_property
 import numpy as np
 
 from ziggurat.budget import cost_usd, limit_usd
-from ziggurat.domain import Candidate, Fidelity, JobKind, Trial
+from ziggurat.domain import Candidate, Fidelity, JobKind, Recipe, Trial
 from ziggurat.history import History
 from ziggurat.prices import measure_usd_per_hour, retrain_usd_per_hour
 from ziggurat.protocols import Context, Forecast
+from ziggurat.scripted import devices, kinds_after, script_of
 from ziggurat.segments import units
 from ziggurat.spaces import TableSpace
 from ziggurat.spec import Spec
@@ -31,13 +32,58 @@ MEASURING_S = 0.5
 """Least seconds for measuring a model on one device or on the test part, as long as nothing is known."""
 
 
+def start_and_rate(work: Sequence[float], seconds: Sequence[float]) -> tuple[float, float] | None:
+    """Seconds for a start and for a unit that explain what segments took, on the safe side.
+
+    A straight line by least squares, neither of its parts below 0, raised to the upper quartile of what the
+    segments took of it. None if all were of the same length.
+    """
+    x, y = np.array(work, dtype=float), np.array(seconds, dtype=float)
+    if len(np.unique(x)) < 2:  # noqa: PLR2004 - a line has two ends
+        return None
+    rate = max(0.0, float(np.polyfit(x, y, 1)[0]))
+    start = float((y - rate * x).mean())
+    if start < 0:
+        start, rate = 0.0, float((x * y).sum() / (x * x).sum())
+    fitted = start + rate * x
+    slack = float(np.quantile(y / np.maximum(fitted, 1e-9), QUARTILE))
+    return start * slack, rate * slack
+
+
+def rates_of(spec: Spec, history: History) -> Rates:
+    """What segments of a spec take, as far as is known."""
+    return Rates(history, resumable=spec.resumable, starts=script_of(spec) is not None)
+
+
 class Rates:
     """Measured seconds per unit, from a history."""
 
-    def __init__(self, history: History, *, resumable: bool = True) -> None:
-        """Look at the finished trainings of a history."""
+    def __init__(self, history: History, *, resumable: bool = True, starts: bool = False) -> None:
+        """Look at the finished trainings of a history.
+
+        Args:
+            history: What has happened.
+            resumable: A training goes on from its last rung.
+            starts: Every segment starts a program, which takes its time whatever it is to do.
+        """
         self._history = history
         self._resumable = resumable
+        self._starts = starts
+
+    @cached_property
+    def _line(self) -> tuple[float, float] | None:
+        """Seconds for starting and seconds for a unit; None where these cannot be told apart."""
+        if not self._starts:
+            return None
+        ends = [(s.job, s.end.seconds) for s in self._history.successes(JobKind.TRAIN) if s.end]
+        work = [units(j.ladder, j.from_rung, j.to_rung, resumable=self._resumable) for j, _ in ends]
+        return start_and_rate(work, [seconds for _, seconds in ends])
+
+    def seconds(self, work: float, segments: float = 1.0, candidate: Candidate | None = None) -> float:
+        """Seconds for so many units in so many segments, of one candidate or of any."""
+        if self._line is not None:
+            return self._line[0] * segments + self._line[1] * work
+        return work * (self.typical if candidate is None else self.rate(candidate))
 
     def _pace(self, candidate: str) -> float | None:
         found = self._history.paces.get(candidate)
@@ -68,16 +114,19 @@ def forecaster(
     """The forecast of a context, at the price of a worker of the run's launcher if no other is given."""
     price = spec.launcher.usd_per_hour if usd_per_hour is None else usd_per_hour
     resumable = spec.resumable
-    rates = Rates(history, resumable=resumable)
+    rates = rates_of(spec, history)
 
     def forecast(candidate: Candidate, from_rung: int, to_rung: int) -> Forecast:
-        seconds = rates.rate(candidate) * units(ladder, from_rung, to_rung, resumable=resumable)
+        work = units(ladder, from_rung, to_rung, resumable=resumable)
+        seconds = rates.seconds(work, candidate=candidate)
         return Forecast(seconds, cost_usd(seconds, price))
 
     return forecast
 
 
-def measuring_s(history: History, kind: JobKind, device: str | None = None) -> float:
+def measuring_s(
+    history: History, kind: JobKind, device: str | None = None, guess_s: float | None = None
+) -> float:
     """Seconds for one job with a finished model: measuring on a device, evaluating or exporting.
 
     What such jobs took so far; else, for a device, what the preflight found; else a guess.
@@ -89,12 +138,16 @@ def measuring_s(history: History, kind: JobKind, device: str | None = None) -> f
     found = done.summary.get(f"measure_s.{device}") if done is not None else None
     if isinstance(found, (int, float)):
         return float(found)
-    return EXPORTING_S if kind is JobKind.EXPORT else max(MEASURING_S, Rates(history).typical)
+    if kind is JobKind.EXPORT:
+        return EXPORTING_S
+    return max(MEASURING_S, Rates(history).typical if guess_s is None else guess_s)
 
 
 def measuring(spec: Spec, history: History, kind: JobKind, device: str | None = None) -> Forecast:
     """What one job with a finished model will take, and cost."""
-    seconds = measuring_s(history, kind, device)
+    # a script's command has to start like its training
+    guess_s = rates_of(spec, history).seconds(0.0) if script_of(spec) is not None else None
+    seconds = measuring_s(history, kind, device, guess_s)
     return Forecast(seconds, cost_usd(seconds, measure_usd_per_hour(spec, device)))
 
 
@@ -103,13 +156,13 @@ def reserve_usd(spec: Spec, history: History) -> float:
     if not spec.retrain.enabled:
         return 0.0
     models = spec.retrain.k * spec.retrain.seeds
-    rate = Rates(history, resumable=spec.resumable).typical
+    needed = rates_of(spec, history).seconds(models * spec.retrain.epochs, models * len(spec.full_ladder()))
     price = retrain_usd_per_hour(spec)
-    wanted = cost_usd(models * spec.retrain.epochs * rate * 1.2 + spec.budget.stop_margin_s, price)
-    for kind in (JobKind.EVALUATE, JobKind.EXPORT):
+    wanted = cost_usd(needed * 1.2 + spec.budget.stop_margin_s, price)
+    for kind in kinds_after(spec):
         wanted += models * measuring(spec, history, kind).usd
-    for device in spec.devices:
-        wanted += models * measuring(spec, history, JobKind.PROFILE, device.name).usd
+    for device in devices(spec, Recipe.RETRAIN):
+        wanted += models * measuring(spec, history, JobKind.PROFILE, device).usd
     limit = limit_usd(spec.budget, history)
     return wanted if limit is None else min(wanted, limit / 2)
 

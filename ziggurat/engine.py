@@ -208,7 +208,8 @@ class Engine:
         failure, found = progress.failure, progress.measurements
         if failure is None:
             found += outcomes.derive(self.run.spec, self.run.history, job, found)
-            failure = outcomes.lacking(self.run.spec, found) if job.kind is JobKind.TRAIN else None
+            if job.kind is JobKind.TRAIN:
+                failure = outcomes.lacking(self.run.spec, found, progress.payload)
         bodies.append(
             SegmentFinished(
                 job=job.key,

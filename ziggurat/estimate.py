@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ziggurat.budget import cost_usd
-from ziggurat.contexts import Rates
+from ziggurat.contexts import rates_of
 from ziggurat.history import History
 from ziggurat.prices import MAIN, RETRAIN, launcher_of, workers_of
+from ziggurat.scripted import probe
 from ziggurat.segments import climb, units
 from ziggurat.spec import Spec
 from ziggurat.strategies import Pbt
@@ -54,13 +55,12 @@ def survivors(spec: Spec) -> list[float]:
 def estimate(spec: Spec, history: History) -> list[StageForecast]:
     """Forecast of all stages that cost money, at the rates known so far."""
     resumable = spec.resumable
-    rate = Rates(history, resumable=resumable).typical
+    rates = rates_of(spec, history)
     ladder = spec.ladder()
     rows: list[tuple[str, float, float]] = []
     if spec.validation.enabled:
         v = spec.validation
-        probe = (v.epochs or ladder[0].epochs) * v.subset
-        work = v.candidates * v.seeds * probe
+        work = v.candidates * v.seeds * climb((probe(spec),))
         if v.proxy and len(ladder) > 1:
             work += v.candidates * climb(ladder, resumable=resumable)
         rows.append(("validate", v.candidates * (v.seeds + len(ladder)), work))
@@ -69,23 +69,24 @@ def estimate(spec: Spec, history: History) -> list[StageForecast]:
     rows.append(("search", sum(counts), work))
     if spec.retrain.enabled:
         models = spec.retrain.k * spec.retrain.seeds
-        rows.append(("retrain", models * len(spec.retrain.ladder()), models * spec.retrain.epochs))
+        rows.append(("retrain", models * len(spec.full_ladder()), models * spec.retrain.epochs))
     # stages that train have the names of their launchers' roles, or the run's own launcher
     roles = {stage: RETRAIN if stage == RETRAIN else MAIN for stage, _, _ in rows}
     return [
         StageForecast(
             stage=stage,
             segments=segments,
-            seconds=w * rate,
-            usd=cost_usd(w * rate, launcher_of(spec, roles[stage]).usd_per_hour),
-            wall_s=w * rate / workers_of(spec, roles[stage]),
+            seconds=seconds,
+            usd=cost_usd(seconds, launcher_of(spec, roles[stage]).usd_per_hour),
+            wall_s=seconds / workers_of(spec, roles[stage]),
         )
         for stage, segments, w in rows
+        for seconds in [rates.seconds(w, segments)]
     ]
 
 
 def naive_usd(spec: Spec, history: History) -> float:
     """What training every trial to the top rung would cost."""
-    rate = Rates(history, resumable=spec.resumable).typical
     work = spec.search.trials * climb(spec.ladder(), resumable=spec.resumable)
-    return cost_usd(work * rate, spec.launcher.usd_per_hour)
+    seconds = rates_of(spec, history).seconds(work, spec.search.trials * len(spec.fidelities))
+    return cost_usd(seconds, spec.launcher.usd_per_hour)

@@ -22,7 +22,7 @@ from ziggurat.domain import Candidate
 from ziggurat.errors import SpecError, ZigguratError
 from ziggurat.events import to_plain
 from ziggurat.latency import METRIC
-from ziggurat.objectives import MEASURED, STATIC
+from ziggurat.scripted import script_of
 from ziggurat.spaces import TableSpace
 from ziggurat.spec import Spec
 
@@ -87,6 +87,11 @@ def inspect(desk: Desk, probes: int) -> dict[str, Any]:
         with found.step("space"):
             _table(desk.spec, desk.spec.space.table, found)
         return _plain(found)
+    if script_of(desk.spec) is not None:
+        from ziggurat.script_checks import inspect_script
+
+        inspect_script(desk, found, probes)
+        return _plain(found)
     with found.step("data", "see the keys under data: and `ziggurat schema`"):
         _data(desk, found)
     if not found.failed:
@@ -96,19 +101,19 @@ def inspect(desk: Desk, probes: int) -> dict[str, Any]:
     for key, trainer in trainers.items():
         if trainer is not None:
             with found.step(key):
-                _trainer(key, trainer)
+                check_trainer(key, trainer)
                 found.good(key, "optimiser and schedule can be used")
-    _devices(desk, found)
+    check_devices(desk, found)
     if not found.failed:
         with found.step("devices"):
-            _measurable(desk, found)
+            check_measurable(desk, found)
     if not found.failed:
         with found.step("limits"):
-            _limits(desk, found, probes)
+            check_limits(desk, found, probes)
     return _plain(found)
 
 
-def _devices(desk: Desk, found: Findings) -> None:
+def check_devices(desk: Desk, found: Findings) -> None:
     """Check that the devices of this machine are there, and that latency tables can be used."""
     for device in (d for d in desk.spec.devices if d.launcher is None):
         with found.step("devices"):
@@ -140,7 +145,7 @@ def _table(spec: Spec, table: Table, found: Findings) -> None:
     found.good("space", f"a table of {len(table.rows)} measured candidates")
 
 
-def _trainer(key: str, trainer: AnyTrainer) -> None:
+def check_trainer(key: str, trainer: AnyTrainer) -> None:
     """Check a trainer; its errors name its keys without knowing under which key it stands itself."""
     try:
         trainer.check()
@@ -220,10 +225,10 @@ def _epoch_seconds(desk: Desk, candidate: Candidate, *, timed: bool) -> float:
     return 2.0 * best * max(1.0, len(data.train_y) / batch) + 0.02
 
 
-def _measurable(desk: Desk, found: Findings) -> None:
+def check_measurable(desk: Desk, found: Findings) -> None:
     """Measure a candidate, if objectives need that: an operation or a metric may be beyond the device."""
     device = desk.spec.devices[0]
-    if device.launcher is not None or not set(desk.spec.inputs()) & set(MEASURED):
+    if device.launcher is not None or not set(desk.spec.inputs()) & set(desk.spec.metrics.measured):
         return
     from ziggurat.profilers.sampling import verdict
 
@@ -237,12 +242,13 @@ def _measurable(desk: Desk, found: Findings) -> None:
     found.checks.append(Check("devices", None if device.noisy(measured) else True, text))
 
 
-def _limits(desk: Desk, found: Findings, probes: int) -> None:
+def check_limits(desk: Desk, found: Findings, probes: int) -> None:
     """Find candidates within the limits on static metrics; fail if none of many is."""
     limited = [o for o in desk.spec.goals() if o.limit is not None]
     predicted = [METRIC] if desk.spec.devices[0].table is not None else []
-    static = [o for o in limited if o.metric in (*STATIC, *predicted)]
-    measured = [o for o in limited if o.metric in MEASURED and o.metric not in predicted]
+    known_of = desk.spec.metrics
+    static = [o for o in limited if o.metric in (*known_of.static, *predicted)]
+    measured = [o for o in limited if o.metric in known_of.measured and o.metric not in predicted]
     rng = rng_for(desk.spec, "preflight", 1)
     declared = desk.spec.space.choices()
     wanted = SAMPLES if static or measured else 4 * probes
@@ -260,7 +266,9 @@ def _limits(desk: Desk, found: Findings, probes: int) -> None:
                 "raise the limit or widen the space"
             )
         fits = kept
-    for o in measured if desk.spec.devices[0].launcher is None else []:
+    script = script_of(desk.spec)
+    here = desk.spec.devices[0].launcher is None and (script is None or script.profile_by is None)
+    for o in measured if here else []:
         _measured_limit(desk, o.metric, o.breaks_limit, o.limit or 0.0, fits)
     if limited:
         share = len(fits) / max(1, len(pool))

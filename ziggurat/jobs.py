@@ -9,43 +9,40 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ziggurat import ddp, prices
 from ziggurat import spec as specs
-from ziggurat.bench import Bench
-from ziggurat.contexts import make_context, seed_for
+from ziggurat.bench import NO_MODELS, Bench
+from ziggurat.combinations import builds
 from ziggurat.domain import (
     Candidate,
-    Decision,
     Failure,
     Fidelity,
     Job,
     JobKind,
     Measurement,
-    Promotion,
-    Proposal,
     Recipe,
-    Retirement,
 )
-from ziggurat.errors import SpecError
-from ziggurat.events import Decided, Event, TrialProposed, to_plain
+from ziggurat.errors import SpecError, ZigguratError
+from ziggurat.events import to_plain
 from ziggurat.history import History
-from ziggurat.journal import read_events
-from ziggurat.searchers import RandomSearch
+from ziggurat.launchers.results import home
+from ziggurat.proposing import Proposals
+from ziggurat.scripted import named_for, script_of
 from ziggurat.spaces import TableSpace
-from ziggurat.trainers import TableTrainer
+from ziggurat.trainers import Lightning, TableTrainer
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ziggurat.protocols import Data, Signature
-    from ziggurat.trainers import Lightning
+    from ziggurat.protocols import Data, Report, Signature, Trained
+    from ziggurat.stores import Store
 
-BASELINE = "baseline"
 Row = Callable[[int, Sequence[Measurement]], None]
 Stopped = Callable[[bool], bool]
 """Whether to stop now, asked at the end of an epoch (True) and between batches (False)."""
@@ -69,9 +66,8 @@ class Desk:
         """Sit down at a run directory; a history that somebody else keeps up to date is not read again."""
         self.folder = folder
         self.service = name.endswith("service")
-        self.history = history if history is not None else History()
-        self._follows = history is None
-        self._offset = 0
+        self._proposals = Proposals(folder, history)
+        self.lenient = False
         self._blind = (
             False  # whether candidates are proposed unseen, since building one has ended this process
         )
@@ -79,7 +75,7 @@ class Desk:
     @cached_property
     def spec(self) -> specs.Spec:
         """The run's spec; its variables come from this process's environment."""
-        return specs.read(self.folder / "spec.yaml")[0]
+        return specs.read(self.folder / "spec.yaml", lenient=self.lenient)[0]
 
     @cached_property
     def data(self) -> Data:
@@ -94,7 +90,12 @@ class Desk:
     @cached_property
     def bench(self) -> Bench:
         """Where candidates are looked at and measured without training."""
-        return Bench(self.spec, self.signature)
+        return Bench(self.spec, self.signature if builds(self.spec.space) else NO_MODELS)
+
+    @cached_property
+    def store(self) -> Store | None:
+        """Where the run's artifacts are kept beside its directory, if anywhere."""
+        return self.spec.open_store(self.folder.name)
 
     def build(self, candidate: Candidate, seed: int) -> nn.Module:
         """An untrained model, initialised from a seed."""
@@ -106,21 +107,30 @@ class Desk:
         Args:
             fit: Train a sampled candidate for a moment; not to be repeated where it has ended the process.
         """
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        if self._only_starts_scripts():
+            return
         import torch
 
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         warnings.filterwarnings(
             "ignore", module=r"pytorch_lightning|lightning|torch|ax|botorch|linear_operator"
         )
-        if str(Path.cwd()) not in sys.path:
-            sys.path.insert(0, str(Path.cwd()))
-        if self.service or not fit:
+        if self.service or not fit or prices.processes_of(self.spec) > 1:
             return
         try:
             self.spec.space.check(self.signature)
             self._dummy_fit()
         except Exception as error:  # noqa: BLE001 - it is raised again by the first job
             print(f"warm-up: {type(error).__name__}: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
+
+    def _only_starts_scripts(self) -> bool:
+        """Whether nothing is trained in this process, so that torch would be imported for nothing."""
+        try:
+            return script_of(self.spec) is not None
+        except ZigguratError:
+            return False  # the first job says what is wrong
 
     def _dummy_fit(self) -> None:
         """One short training on a few examples, so that the first real one starts warm."""
@@ -146,8 +156,8 @@ class Desk:
     def _trainer(self, job: Job) -> Lightning:
         full = self.spec.retrain.trainer
         trainer = full if job.recipe is Recipe.RETRAIN and full is not None else self.spec.search.trainer
-        if isinstance(trainer, TableTrainer):
-            raise SpecError("trainer.kind 'table' trains no model; it is for launcher.kind 'simulated' only")
+        if not isinstance(trainer, Lightning):
+            raise SpecError(f"trainer.kind '{trainer.kind}' trains no model that is built here")
         return trainer
 
     def do(self, job: Job, row: Row, stopped: Stopped) -> Outcome:
@@ -173,7 +183,6 @@ class Desk:
         """Train from one rung to the next."""
         if isinstance(self.spec.search.trainer, TableTrainer):
             return self._replay(self.spec.search.trainer, job)
-        from ziggurat.datasets import subset
         from ziggurat.trainers import StopTraining
 
         candidate = _candidate(job)
@@ -184,21 +193,46 @@ class Desk:
             if stopped(bool(measurements)):
                 raise StopTraining
 
-        home = self.folder / "trials" / f"{job.trial:05d}"
-        home.mkdir(parents=True, exist_ok=True)
-        data = subset(self.data, job.ladder[job.to_rung].data_fraction)
-        resume = self.folder / job.checkpoint if job.checkpoint else None
-        model = self.build(candidate, job.seed)
+        learn = self._training(job, report, stopped)
         began = time.monotonic()
         try:
-            trained = self._trainer(job).train(model, job, data, report, home, resume)
+            trained = learn()
         except StopTraining as error:
             if error.checkpoint is not None:
                 error.checkpoint = str(Path(error.checkpoint).relative_to(self.folder))
             raise
-        payload = {"train_s": time.monotonic() - began}
+        payload: dict[str, Any] = {"train_s": time.monotonic() - began}
+        if trained.said:
+            payload["said"] = trained.said
         checkpoint = str(trained.checkpoint.relative_to(self.folder))
         return Outcome(self._with_static(candidate, trained.measurements), checkpoint, payload)
+
+    def _training(self, job: Job, report: Report, stopped: Stopped) -> Callable[[], Trained]:
+        """A training by the script, by the trainer here or by several processes, ready to begin."""
+        place, resume, script = self._place(job), self._checkpoint(job), script_of(self.spec, job.recipe)
+        if script is not None:
+            return partial(script.train, job, report, stopped, place, resume, self.folder.name)
+        processes = prices.processes_of(self.spec, job)
+        if processes > 1:
+            order = ddp.Order(self.folder, job, place, resume, lenient=self.lenient)
+            return partial(ddp.train, order, processes, report)
+        return self.training(job, report, place, resume)
+
+    def training(self, job: Job, report: Report, place: Path, resume: Path | None) -> Callable[[], Trained]:
+        """A training by the trainer in this process, ready to begin."""
+        from ziggurat.datasets import subset
+
+        data = subset(self.data, job.ladder[job.to_rung].data_fraction)
+        model = self.build(_candidate(job), job.seed)
+        return partial(self._trainer(job).train, model, job, data, report, place, resume)
+
+    def _place(self, job: Job) -> Path:
+        place = self.folder / home(job.key)
+        place.mkdir(parents=True, exist_ok=True)
+        return place
+
+    def _checkpoint(self, job: Job) -> Path | None:
+        return self.folder / job.checkpoint if job.checkpoint else None
 
     def _replay(self, trainer: TableTrainer, job: Job) -> Outcome:
         if not isinstance(self.spec.space, TableSpace):
@@ -214,6 +248,9 @@ class Desk:
 
     def evaluate(self, job: Job) -> Outcome:
         """Evaluate a trained model on the sealed test part."""
+        script = script_of(self.spec, job.recipe)
+        if script is not None:
+            return Outcome(script.test(job, self._place(job), self._checkpoint(job), self.folder.name))
         x, y = self.spec.data.load_test()
         path = self.folder / (job.checkpoint or "")
         model = self.build(_candidate(job), job.seed)
@@ -221,12 +258,17 @@ class Desk:
 
     def profile(self, job: Job) -> Outcome:
         """Measure a model on one of the spec's devices, with its weights if it has been trained."""
-        model, began = self._model(job), time.monotonic()
-        self.bench.check(job.device or "")
-        found = self.bench.profile(model, _candidate(job), job.device or "")
-        return Outcome(
-            self._with_static(_candidate(job), found), payload={"profile_s": time.monotonic() - began}
-        )
+        candidate, device, script = _candidate(job), job.device or "", script_of(self.spec, job.recipe)
+        if script is not None and script.profile_by is not None:
+            began, run_id = time.monotonic(), self.folder.name
+            told = script.profile(job, self._place(job), self._checkpoint(job), run_id, device)
+            found = named_for(self.spec, device, told)
+            self.bench.suffice(device, {m.metric for m in found})
+        else:
+            model, began = self._model(job), time.monotonic()
+            self.bench.check(device)
+            found = self.bench.profile(model, candidate, device)
+        return Outcome(self._with_static(candidate, found), payload={"profile_s": time.monotonic() - began})
 
     def export(self, job: Job) -> Outcome:
         """Write a trained model as files that need none of our code."""
@@ -237,9 +279,9 @@ class Desk:
         return Outcome(found, payload=to_plain(decided))
 
     def _model(self, job: Job) -> nn.Module:
-        """A job's model, with the weights of its checkpoint if it has one."""
+        """A job's model, with the weights of its checkpoint if it has one that is not a script's."""
         model = self.build(_candidate(job), job.seed)
-        if job.checkpoint:
+        if job.checkpoint and script_of(self.spec, job.recipe) is None:
             self._trainer(job).load_weights(model, self.folder / job.checkpoint)
         return model
 
@@ -249,52 +291,8 @@ class Desk:
 
     def propose(self, job: Job) -> list[dict[str, Any]]:
         """Ask the searcher for candidates, on the journal as it is now."""
-        self._catch_up()
         self._blind = job.attempt > 0
-        history = self.history.copy()
-        seen = history.length
-        searcher = RandomSearch() if job.stage == BASELINE else self.spec.search.proposer
-
-        def static(candidates: Sequence[Candidate]) -> list[Mapping[str, float]]:
-            return [{m.metric: m.value for m in self.static(c)} for c in candidates]
-
-        found: list[dict[str, Any]] = []
-        while len(found) < job.count:
-            context = make_context(self.spec, history, job.stage, static=static)
-            proposals = searcher.propose_batch(context, job.count - len(found))
-            if not proposals:
-                break
-            for proposal in proposals:
-                body = (
-                    self._trial(proposal, history, job.stage, seen)
-                    if isinstance(proposal, Proposal)
-                    else _verdict(proposal, history, seen)
-                )
-                history.apply(Event(history.length, history.last_utc, history.run_id, body))
-                found.append(to_plain(body))
-        return found
-
-    def _trial(self, proposal: Proposal, history: History, stage: str, seen: int) -> TrialProposed:
-        index = len(history.of_stage(stage))
-        return TrialProposed(
-            trial=max(history.trials, default=-1) + 1,
-            index=index,
-            stage=stage,
-            candidate=proposal.candidate,
-            seed=seed_for(self.spec, stage, index),
-            ladder=self.spec.ladder(),
-            static=proposal.static or self.static(proposal.candidate),
-            parent=proposal.parent,
-            origin=proposal.origin,
-            seen=seen,
-        )
-
-    def _catch_up(self) -> None:
-        if not self._follows:
-            return
-        for event, end in read_events(self.folder / "journal.jsonl", self._offset, self.history.length):
-            self.history.apply(event)
-            self._offset = end
+        return self._proposals.answer(self.spec, job, self.static)
 
     def publish(self, job: Job) -> Outcome:
         """Log and register the best model with the tracking server."""
@@ -313,10 +311,9 @@ class Desk:
         return Outcome(payload=to_plain(logged))
 
 
-def _verdict(about: Promotion | Retirement, history: History, seen: int) -> Decided:
-    verdict = Decision.CONTINUE if isinstance(about, Promotion) else Decision.STOP
-    rung = history.trials[about.trial].rung
-    return Decided("stopper", verdict.value, about.trial, rung, seen, about.reason)
+def resumed(job: Job, checkpoint: str | None) -> Job:
+    """A job as it goes on from a checkpoint that an earlier start of it has left."""
+    return job if checkpoint is None else replace(job, checkpoint=checkpoint)
 
 
 def _candidate(job: Job) -> Candidate:

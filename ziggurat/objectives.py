@@ -37,9 +37,13 @@ def goal_of(metric: str) -> Goal:
 class ObjectiveSetting(Setting):
     """One metric to optimise."""
 
-    metric: str = Field(description=f"One of {', '.join(METRICS)}, or a name under `derived`.")
+    metric: str = Field(
+        description=f"One of {', '.join(METRICS)}, a name under `derived`, or a metric of a script."
+    )
     goal: Goal | None = Field(
-        default=None, description="Direction; by default accuracy is maximised, all else minimised."
+        default=None,
+        description="Direction; by default accuracy is maximised, all else minimised. For a metric of a "
+        "script's own it must be given.",
     )
     reference: float = Field(description="Value at which a trial is worth nothing, for the hypervolume.")
     limit: float | None = Field(default=None, description="Hard limit; a trial beyond it is no answer.")
@@ -50,12 +54,26 @@ class ObjectiveSetting(Setting):
             self.check(None)
         return self  # the spec checks those that only a table or `derived` knows
 
-    def check(self, made: AnyDerived | None) -> None:
+    def _directed(self) -> None:
+        if self.goal is None:
+            raise ValueError(
+                f"goal of {self.metric} is missing, and which direction is better only its script knows; "
+                "write goal: maximize or goal: minimize"
+            )
+
+    def check(self, made: AnyDerived | None, *, own: bool = False) -> None:
         """Hold direction, reference and limit against what the metric can be.
 
+        Args:
+            made: How the metric is derived, if it is.
+            own: It is, or is made of, a metric that only a script knows; any number will do.
+
         Raises:
-            ValueError: No trial could be better, or the direction is wrong.
+            ValueError: No trial could be better, or the direction is wrong, or not known.
         """
+        if own:
+            self._directed()
+            return
         wanted = goal_of(made.metric if made else self.metric)
         if self.goal is not None and self.goal is not wanted:
             raise ValueError(

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from ziggurat.domain import Job, Measurement
 from ziggurat.errors import ZigguratError
 from ziggurat.events import job_from_plain, to_plain
 from ziggurat.jobs import Desk
-from ziggurat.launchers.results import Shelf, beat_key, order_key, result_key
+from ziggurat.launchers.results import Shelf, beat_key, home, order_key, result_key
 from ziggurat.notices import Notices, sources
 from ziggurat.performing import Earlier, Keeper, Stop, attempt, leave
 from ziggurat.stores import Store, is_url, open_url
@@ -70,7 +70,6 @@ class Beat:
         """The work begins now."""
         self._began = time.monotonic()
         self._told = 0.0
-        self._checkpoint = self.earlier.checkpoint
         self._lock = threading.Lock()
 
     @property
@@ -91,21 +90,25 @@ class Beat:
         except (ZigguratError, OSError) as error:
             print(f"no sign of life could be given: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
 
+    def keep_if_possible(self) -> None:
+        """Have a checkpoint inside the segment kept; a large one may take longer than a beat."""
+        try:
+            self.keeper.keep_partial()
+        except (ZigguratError, OSError) as error:
+            print(f"a checkpoint is not kept yet: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
+
     def tell(self) -> None:
-        """Write it, after the checkpoint that it names."""
+        """Write it; it names a checkpoint once that is kept."""
         with self._lock:
             self._told = time.monotonic()
-            written = self.keeper.partial()
-            unkept_s = self.keeper.unkept_s()
-            if written is not None:
-                self.keeper.keep()
-                self._checkpoint = written
+            if self.keeper.store is None:
+                self.keeper.keep_partial()
             plain = {
                 "job": to_plain(self.job),
                 "seconds": self.seconds,
-                "lost_s": self.earlier.lost_s + unkept_s,
+                "lost_s": self.earlier.lost_s + self.keeper.unkept_s(),
                 "starts": self.earlier.starts + 1,
-                "checkpoint": self._checkpoint,
+                "checkpoint": self.keeper.kept or self.earlier.checkpoint,
                 "rows": list(self.rows),
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
@@ -192,18 +195,27 @@ class Seat:
 
     def _work(self, order: Order, spent_s: float) -> bool:
         job = order.job
+        if self._scratch is not None:
+            # another machine may have written a later one under the same name
+            for stale in (self.shelf.folder / home(job.key)).glob("partial.*"):
+                stale.unlink()
         keeper = Keeper(self.shelf.folder, self.shelf.store, job)
         earlier = self._earlier(job)
         beat = Beat(self.shelf, job, keeper, replace(earlier, seconds=earlier.seconds + spent_s))
         over = threading.Event()
-        thread = threading.Thread(target=_beating, args=(beat, order.beat_s, over), daemon=True)
+        threads = [
+            threading.Thread(target=_repeat, args=(each, order.beat_s, over), daemon=True)
+            for each in (beat.tell_if_possible, beat.keep_if_possible)
+        ]
         beat.tell_if_possible()
-        thread.start()
+        for thread in threads:
+            thread.start()
         try:
             result = attempt(self.desk, job, beat.row, self.stop, keeper, beat.earlier)
         finally:
             over.set()
-            thread.join()
+            for thread in threads:
+                thread.join()
             self.stop.clear()
         beat.tell_if_possible()  # whoever sees the result is to see all numbers
         leave(result, job, keeper)
@@ -216,9 +228,9 @@ class Seat:
             self._scratch.cleanup()
 
 
-def _beating(beat: Beat, every_s: float, over: threading.Event) -> None:
+def _repeat(deed: Callable[[], None], every_s: float, over: threading.Event) -> None:
     while not over.wait(every_s):
-        beat.tell_if_possible()
+        deed()
 
 
 def main(run: str, key: str) -> int:

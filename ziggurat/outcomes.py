@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ziggurat import derived
 from ziggurat.domain import Failure, FailureKind, Job, JobKind, Measurement
 from ziggurat.history import History
-from ziggurat.objectives import MEASURED
 from ziggurat.spec import Spec
+from ziggurat.trainers import Script
 
 
 def derive(spec: Spec, history: History, job: Job, found: Sequence[Measurement]) -> tuple[Measurement, ...]:
@@ -32,15 +33,25 @@ def derive(spec: Spec, history: History, job: Job, found: Sequence[Measurement])
     return derived.measurements(spec.derived, {name: spec.goal(name) for name in spec.derived}, known)
 
 
-def lacking(spec: Spec, found: Sequence[Measurement]) -> Failure | None:
+def lacking(spec: Spec, found: Sequence[Measurement], payload: Any = None) -> Failure | None:  # noqa: ANN401 - JSON
     """Why a training that has ended tells too little of its trial; None if it tells enough.
 
     A cost that has to be measured on a device may come later, and so what is derived from it.
+
+    Args:
+        spec: The run's.
+        found: What it has told, and what is derived of that.
+        payload: What its worker has added.
     """
     names = {m.metric for m in found}
-    missing = [metric for metric in spec.inputs() if metric not in names and metric not in MEASURED]
+    measured = spec.metrics.measured
+    missing = [metric for metric in spec.inputs() if metric not in names and metric not in measured]
     if missing:
-        return Failure(FailureKind.NO_METRIC, f"the training reported no {missing[0]}")
+        trainer = spec.search.trainer
+        looked = f": {trainer.where(missing[0])}" if isinstance(trainer, Script) else ""
+        said = payload.get("said") if isinstance(payload, Mapping) else None
+        words = f"; its last words: {said}" if said else ""
+        return Failure(FailureKind.NO_METRIC, f"the training reported no {missing[0]}{looked}{words}")
     values = {m.metric: m.value for m in found}
     for name in (o.metric for o in spec.objectives if o.metric not in names):
         made = spec.derived.get(name)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ziggurat.stores import Store
 
 LONGEST_TEXT = 500
+LIVE = "checkpoint"
+"""Folder of a trial in which a script keeps its checkpoint while it runs; what counts of it is packed."""
 PATIENCE = 0.6
 """Share of the grace in which a stop waits for the end of an epoch, where the state can be kept."""
 
@@ -107,6 +109,7 @@ class Keeper:
         self._known = self._state()
         self._lock = threading.Lock()
         self._before = self._newest()
+        self._kept: tuple[str, float] | None = None
         self._began = time.time()
 
     def _newest(self) -> tuple[str, float] | None:
@@ -120,16 +123,22 @@ class Keeper:
         newest = self._newest()
         return newest[0] if newest is not None and newest != self._before else None
 
-    def unkept_s(self) -> float:
-        """Seconds of work that no checkpoint holds yet."""
-        newest = self._newest()
-        return time.time() - (newest[1] if newest is not None and newest != self._before else self._began)
+    @property
+    def kept(self) -> str | None:
+        """That checkpoint as it was last known to be kept, if it was."""
+        return self._kept[0] if self._kept is not None else None
+
+    def unkept_s(self, now: float | None = None) -> float:
+        """Seconds of work that no checkpoint holds yet that is kept, at a time in seconds since 1970."""
+        return (time.time() if now is None else now) - (self._kept[1] if self._kept else self._began)
 
     def _state(self) -> dict[str, tuple[int, int]]:
         base = self.folder / home(self.job.key)
         if self.store is None or not base.is_dir():
             return {}
+        live = base / LIVE
         found = (p for p in base.rglob("*") if p.is_file() and not p.name.startswith("."))
+        found = (p for p in found if live not in p.parents)
         return {
             str(p.relative_to(self.folder)): (s.st_mtime_ns, s.st_size) for p in found for s in [p.stat()]
         }
@@ -140,6 +149,7 @@ class Keeper:
         Raises:
             StoreError: The store cannot be written.
         """
+        self.keep_partial()
         if self.store is None or self.job.trial < 0:
             return
         with self._lock:
@@ -147,6 +157,24 @@ class Keeper:
                 if self._known.get(key) != state and not key.endswith(".json"):
                     self.store.upload(self.folder / key, key)
                     self._known[key] = state
+
+    def keep_partial(self) -> None:
+        """Upload the checkpoint inside its segment, if there is a new one.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        with self._lock:
+            newest = self._newest()
+            if newest in {None, self._before, self._kept}:
+                return
+            assert newest is not None
+            if self.store is not None and self.job.trial >= 0:
+                state = self._state().get(newest[0])
+                self.store.upload(self.folder / newest[0], newest[0])
+                if state is not None:
+                    self._known[newest[0]] = state
+            self._kept = newest
 
 
 @dataclass
@@ -203,15 +231,15 @@ def leave(result: dict[str, Any], job: Job, keeper: Keeper) -> None:
 def _failed(error: BaseException, stop: Stop, keeper: Keeper) -> dict[str, Any]:
     failure = classify(error, stop.reason)
     checkpoint = getattr(error, "checkpoint", None) or keeper.partial()
-    lost_s = keeper.unkept_s()
+    now = time.time()
     try:
         keeper.keep()
     except StoreError as problem:
         print(f"what a job has written is not kept: {problem}", file=sys.stderr, flush=True)  # noqa: T201 - the log
-        checkpoint = None
+        checkpoint = keeper.kept
     return {
         "failure": to_plain(failure),
         "retry": failure.kind is FailureKind.PREEMPTED,
         "checkpoint": checkpoint,
-        "lost_s": lost_s,
+        "lost_s": keeper.unkept_s(now),
     }

@@ -195,10 +195,17 @@ class Data:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training hands back: final measurements and the checkpoint it wrote."""
+    """What a training hands back.
+
+    Attributes:
+        measurements: Final ones.
+        checkpoint: What it wrote.
+        said: A script's last words, if it has told less than it should.
+    """
 
     measurements: tuple[Measurement, ...]
     checkpoint: Path
+    said: str = ""
 
 
 class Trainer(Protocol):

@@ -11,6 +11,7 @@ from ziggurat.budget import limit_usd
 from ziggurat.contexts import chance
 from ziggurat.history import History
 from ziggurat.runs import SPEC
+from ziggurat.scripted import script_of, unchecked
 from ziggurat.spec import Spec
 
 STAGES = ("preflight", "validate", "search", "retrain", "measure", "report")
@@ -26,6 +27,8 @@ def facts(folder: Path, spec: Spec, history: History) -> report.ReportFacts:
     preflight = history.stages.get("preflight")
     found = preflight.summary if preflight is not None else {}
     data = f"{found.get('train')} training and {found.get('validation')} validation examples" if found else ""
+    if script_of(spec) is not None:
+        data = "data read by the script"
     return report.ReportFacts(
         limit_usd=limit_usd(spec.budget, history),
         usd_per_hour=spec.launcher.usd_per_hour,
@@ -39,6 +42,7 @@ def facts(folder: Path, spec: Spec, history: History) -> report.ReportFacts:
         resume=f"ziggurat resume {folder}",
         spec_text=(folder / SPEC).read_text(encoding="utf-8"),
         version=__version__,
+        unchecked=tuple(unchecked(spec)) if spec.retrain.enabled else (),
     )
 
 

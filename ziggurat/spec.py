@@ -17,24 +17,25 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from ziggurat import choices, spec_errors
+from ziggurat import choices, combinations, spec_errors
 from ziggurat.budget import Budget
 from ziggurat.datasets import AnyDataset, Digits
 from ziggurat.derived import AnyDerived
 from ziggurat.derived import check as check_derived
 from ziggurat.domain import Fidelity, Goal, Objective
-from ziggurat.errors import SpecError, near
+from ziggurat.errors import SpecError
 from ziggurat.launchers import AnyLauncher, Local, Simulated
 from ziggurat.listeners import Alerts, Tracking
-from ziggurat.objectives import LEARNED, ObjectiveSetting, costs, goal_of
+from ziggurat.objectives import ObjectiveSetting, goal_of
 from ziggurat.profilers import AnyDevice, TorchDevice
-from ziggurat.profilers.command import is_placeholder
+from ziggurat.profilers import command as device_command
 from ziggurat.setting import Setting
 from ziggurat.spaces import AnySpace, TableSpace
 from ziggurat.spec_files import expand, override, parse_yaml, read_text, values_to_hide
 from ziggurat.stage_settings import FidelitySetting, Retrain, Search, Validate
+from ziggurat.stores import AnyStore, Checkpoints, Store
 from ziggurat.strategies import Pbt
-from ziggurat.trainers import HYPERPARAMETERS, TableTrainer
+from ziggurat.trainers import Script, TableTrainer, script_arguments
 
 
 def _this_machine() -> list[AnyDevice]:
@@ -51,43 +52,43 @@ class Spec(Setting):
     )
     data: AnyDataset = Field(default_factory=Digits)
     space: AnySpace
+    search: Search = Field(default_factory=Search)  # tells which metrics there are to derive and optimise
     derived: dict[str, AnyDerived] = Field(
         default_factory=dict, description="Metrics made of a learned one and a cost, for objectives."
     )
     objectives: list[ObjectiveSetting] = Field(min_length=1, max_length=4)
     fidelities: list[FidelitySetting] = Field(min_length=1, max_length=10)
     validation: Validate = Field(default_factory=Validate, alias="validate")
-    search: Search = Field(default_factory=Search)
     retrain: Retrain = Field(default_factory=Retrain)
     devices: list[AnyDevice] = Field(default_factory=_this_machine, min_length=1)
     launcher: AnyLauncher = Field(default_factory=Local)
+    store: AnyStore | None = Field(
+        default=None, description="Where journal and artifacts are kept beside the run directory, if anywhere."
+    )
+    checkpoints: Checkpoints = Field(default_factory=Checkpoints)
     budget: Budget = Field(default_factory=Budget)
     tracking: Tracking = Field(default_factory=Tracking)
     alerts: Alerts = Field(default_factory=Alerts)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual(cls, raw: Any) -> Any:  # noqa: ANN401 - plain values of any shape
+        return combinations.with_defaults(raw)
+
     @field_validator("derived")
     @classmethod
     def _made(cls, derived: dict[str, AnyDerived], info: ValidationInfo) -> dict[str, AnyDerived]:
-        check_derived(derived, LEARNED, costs(_columns(info)))
+        if {"space", "search"} <= info.data.keys():
+            known = combinations.metrics(info.data["space"], info.data["search"].trainer)
+            check_derived(derived, known.learned, known.costs)
         return derived
 
     @field_validator("objectives")
     @classmethod
     def _different(cls, objectives: list[ObjectiveSetting], info: ValidationInfo) -> list[ObjectiveSetting]:
-        names = [o.metric for o in objectives]
-        derived: dict[str, AnyDerived] | None = info.data.get("derived")
-        if derived is None:
-            return objectives  # what is wrong there comes first
-        known = (*LEARNED, *costs(_columns(info)), *derived)
-        for i, (name, objective) in enumerate(zip(names, objectives, strict=True)):
-            if name not in known:
-                raise ValueError(f"objectives[{i}].metric: unknown metric '{name}'; {near(name, known)}")
-            objective.check(derived.get(name))
-        repeated = sorted({n for n in names if names.count(n) > 1})
-        if repeated:
-            raise ValueError(f"metric '{repeated[0]}' is named twice; name each metric once")
-        if not set(names) & {*LEARNED, *derived}:
-            raise ValueError(f"no objective needs training; add one of {', '.join(LEARNED)}")
+        if {"space", "search", "derived"} <= info.data.keys():  # what is wrong there comes first
+            space, trainer = info.data["space"], info.data["search"].trainer
+            combinations.check_objectives(objectives, info.data["derived"], space, trainer)
         return objectives
 
     @model_validator(mode="after")
@@ -130,12 +131,11 @@ class Spec(Setting):
         return devices
 
     @model_validator(mode="after")
-    def _known_hyperparameters(self) -> Self:
-        for name in self.space.hyperparameters:
-            if name not in HYPERPARAMETERS:
-                raise ValueError(
-                    f"space.hyperparameters: the trainer knows no '{name}'; {near(name, HYPERPARAMETERS)}"
-                )
+    def _together(self) -> Self:
+        parts = combinations.Parts(
+            self.data, self.space, self.search, self.retrain, self.devices, self.launcher, self.inputs()
+        )
+        combinations.check(parts)
         return self
 
     @model_validator(mode="after")
@@ -200,11 +200,29 @@ class Spec(Setting):
     @property
     def resumable(self) -> bool:
         """Whether a training goes on from its last rung rather than starting again."""
+        if isinstance(self.search.trainer, Script):
+            return self.search.trainer.resumable
         return not isinstance(self.space, TableSpace) or self.space.table.resumable
+
+    def open_store(self, run_id: str) -> Store | None:
+        """Where a run's artifacts are kept beside its directory, if anywhere."""
+        return None if self.store is None else self.store.open(run_id)
 
     def ladder(self) -> tuple[Fidelity, ...]:
         """Fidelities of the search."""
         return tuple(f.fidelity() for f in self.fidelities)
+
+    def full_ladder(self) -> tuple[Fidelity, ...]:
+        """Fidelities of the full training: one where every further one would begin it anew."""
+        full = self.retrain.trainer or self.search.trainer
+        if isinstance(full, Script) and not full.resumable:
+            return (Fidelity(self.retrain.epochs),)
+        return self.retrain.ladder()
+
+    @property
+    def metrics(self) -> combinations.Metrics:
+        """Metrics that a trial can have, by how they become known."""
+        return combinations.metrics(self.space, self.search.trainer)
 
     def goals(self) -> tuple[Objective, ...]:
         """Objectives as nouns."""
@@ -213,7 +231,9 @@ class Spec(Setting):
     def goal(self, metric: str) -> Goal:
         """Direction of a metric; a derived one has that of what it is made of."""
         made = self.derived.get(metric)
-        return goal_of(made.metric if made is not None else metric)
+        base = metric if made is None else made.metric
+        given = {o.metric: o.goal for o in self.objectives if o.goal is not None}
+        return given.get(metric) or given.get(base) or goal_of(base)
 
     def inputs(self) -> tuple[str, ...]:
         """Metrics that must be known of a trial for all of its objectives to be known."""
@@ -225,7 +245,7 @@ class Spec(Setting):
 
     def judged(self) -> Objective:
         """The first objective that training tells."""
-        return next(o for o in self.goals() if o.metric in (*LEARNED, *self.derived))
+        return next(o for o in self.goals() if o.metric in (*self.metrics.learned, *self.derived))
 
     def learned(self) -> Objective:
         """What training itself tells of that objective: the metric, or what the derived one is made of."""
@@ -240,12 +260,6 @@ class Spec(Setting):
     def plain(self) -> dict[str, Any]:
         """The spec as plain values, defaults included."""
         return self.model_dump(mode="json", by_alias=True)
-
-
-def _columns(info: ValidationInfo) -> tuple[str, ...]:
-    """Metrics that only a table knows."""
-    space = info.data.get("space")
-    return space.metrics() if isinstance(space, TableSpace) else ()
 
 
 def parse(plain: object, origin: str, hide: Mapping[str, str] | None = None) -> Spec:
@@ -270,8 +284,15 @@ def parse(plain: object, origin: str, hide: Mapping[str, str] | None = None) -> 
         raise SpecError("\n".join(f"{origin}: {line}" for line in found)) from None
 
 
-def read(path: Path, assignments: Sequence[str] = ()) -> tuple[Spec, dict[str, Any]]:
+def read(
+    path: Path, assignments: Sequence[str] = (), *, lenient: bool = False
+) -> tuple[Spec, dict[str, Any]]:
     """The spec of a file, and its plain values with overrides applied but variables not yet expanded.
+
+    Args:
+        path: The file.
+        assignments: Overrides, each as KEY=VALUE.
+        lenient: Leave variables that are not set as they are: a worker needs not all of them.
 
     Raises:
         SpecError: The file cannot be read or is not valid.
@@ -281,7 +302,7 @@ def read(path: Path, assignments: Sequence[str] = ()) -> tuple[Spec, dict[str, A
         raise SpecError(f"{path}: a spec is a mapping of keys, not {type(raw).__name__}; write KEY: VALUE")
     raw = override(raw, assignments)
     try:
-        plain = expand(raw, os.environ, leave=is_placeholder)
+        plain = expand(raw, os.environ, leave=left_alone if lenient else waits)
     except RecursionError:
         raise SpecError(
             f"{path}: an alias (*NAME) refers to what it is part of; write the values out"
@@ -289,6 +310,16 @@ def read(path: Path, assignments: Sequence[str] = ()) -> tuple[Spec, dict[str, A
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
     return parse(plain, str(path), values_to_hide(raw, os.environ)), raw
+
+
+def waits(path: str, name: str, environment: Mapping[str, str]) -> bool:
+    """Whether `${name}` is filled in later: for each measurement on a device, or each start of a script."""
+    return any(part.is_placeholder(path, name, environment) for part in (device_command, script_arguments))
+
+
+def left_alone(path: str, name: str, environment: Mapping[str, str]) -> bool:
+    """Whether a variable stays as it is on a machine that need not know it."""
+    return name not in environment or waits(path, name, environment)
 
 
 def schema() -> dict[str, Any]:

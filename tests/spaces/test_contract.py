@@ -19,11 +19,11 @@ from ziggurat.errors import SpecError
 from ziggurat.operations import Operation
 from ziggurat.profilers.static import static_metrics, summed
 from ziggurat.protocols import Signature
-from ziggurat.spaces import AnySpace, TableSpace
+from ziggurat.spaces import AnySpace, Parameters, TableSpace
 
-MEMBERS = [kind for kind in get_args(get_args(AnySpace)[0]) if kind is not TableSpace]
+MEMBERS = [kind for kind in get_args(get_args(AnySpace)[0]) if kind not in {Parameters, TableSpace}]
 KINDS = [kind.model_fields["kind"].default for kind in MEMBERS]
-"""All but `table`, which has measurements in place of models; its own file tests it."""
+"""All but `table` and `parameters`, which have no models; their own files test them."""
 DECOMPOSABLE = [
     kind for member, kind in zip(MEMBERS, KINDS, strict=True) if hasattr(member, "all_operations")
 ]

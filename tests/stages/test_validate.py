@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.support import CHOICES, Story
 from ziggurat import choices
 from ziggurat.domain import Fidelity
-from ziggurat.stages.validate import kendall, subset_facts, tau_interval
+from ziggurat.stages.subset import subset_facts
+from ziggurat.stages.validate import kendall, tau_interval
 
 
 @pytest.mark.parametrize(

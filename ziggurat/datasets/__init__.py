@@ -5,12 +5,24 @@ from typing import Annotated
 from pydantic import Field
 
 from ziggurat.datasets.digits import Digits
+from ziggurat.datasets.external import External
 from ziggurat.datasets.idx import Idx
 from ziggurat.datasets.npz import Npz
 from ziggurat.datasets.parts import Dataset, Split, chance, subset
 from ziggurat.datasets.python import PythonDataset
 
-AnyDataset = Annotated[Digits | Idx | Npz | PythonDataset, Field(discriminator="kind")]
+AnyDataset = Annotated[Digits | External | Idx | Npz | PythonDataset, Field(discriminator="kind")]
 """One dataset, told apart by `kind`."""
 
-__all__ = ["AnyDataset", "Dataset", "Digits", "Idx", "Npz", "PythonDataset", "Split", "chance", "subset"]
+__all__ = [
+    "AnyDataset",
+    "Dataset",
+    "Digits",
+    "External",
+    "Idx",
+    "Npz",
+    "PythonDataset",
+    "Split",
+    "chance",
+    "subset",
+]

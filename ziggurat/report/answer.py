@@ -112,8 +112,13 @@ def _retrained(case: Case) -> str:
 def _judged(row: RetrainedRow, case: Case) -> tuple[str, Statistic]:
     """The sealed test's metric if it was looked at, else the first objective's, else any."""
     first = case.summary.objectives[0].metric
-    order = {"test_accuracy": 0, first: 1}
-    return min(row.metrics.items(), key=lambda pair: order.get(pair[0].split("@")[0], 2))
+    order = {"test_accuracy": 0, f"test_{first.removeprefix('val_')}": 0, first: 2}
+
+    def place(name: str) -> int:
+        # a script's test command may tell other metrics than an accuracy
+        return order.get(name.partition("@")[0], 1 if name.startswith("test_") else 3)
+
+    return min(row.metrics.items(), key=lambda pair: place(pair[0]))
 
 
 def _no_retraining(case: Case) -> str:
@@ -219,6 +224,12 @@ def looks(count: int | None) -> str:
     times = {1: "once", 2: "twice"}.get(count, f"{count} times")
     caution = "" if count == 1 else " Each further look makes its numbers a little too good."
     return f"The sealed test set of this dataset has been looked at {times}, over all runs.{caution}"
+
+
+def unchecked(case: Case) -> str:
+    """What nobody has looked at of the retrained models, in words; empty if nothing was left out."""
+    listed = "; ".join(case.facts.unchecked) if case.summary.retrained else ""
+    return f"Not checked: {listed}." if listed else ""
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ def _parts(card: Card) -> list[str]:
         "## How good it is",
         _metrics(card["metrics"]),
         _looks(card),
+        f"Not checked: {'; '.join(card['not_checked'])}." if card["not_checked"] else "",
         "## On the devices",
         _devices(card["devices"]),
         *(f"{name}: {device['description']}." for name, device in card["devices"].items()),
@@ -70,6 +71,7 @@ def _parts(card: Card) -> list[str]:
         "## Files",
         _files(card["files"]),
         f"Not written: {card['not_exported']}." if card["not_exported"] else "",
+        f"Checkpoint: `{card['checkpoint']}` in the run directory." if card["checkpoint"] else "",
         _loading(card["files"]),
         "## What it is for",
         _limits(card),
@@ -181,8 +183,10 @@ def _limits(card: Card) -> str:
     if classes is not None:
         accuracy = f"the {classes} classes"
     lines = [
-        f"It tells {accuracy} of data `{kind}` apart, prepared as in the run's spec; on other data nothing "
-        "is known of it.",
+        "What it does is known to the script that made it; nothing is known of it on other data than it read."
+        if kind == "external"
+        else f"It tells {accuracy} of data `{kind}` apart, prepared as in the run's spec; on other data "
+        "nothing is known of it.",
         "The architecture was chosen by its validation results, which are therefore a little too good; the "
         "test results, where there are any, are not.",
         "Latencies hold for the devices, batch sizes and library versions named here, and only as far as "

@@ -13,6 +13,7 @@ from ziggurat.report.devices import failures, of_devices
 from ziggurat.report.plain import finite
 from ziggurat.report.summary import SEARCH, known, over_seeds, retrained_rows
 from ziggurat.report.tables import measured
+from ziggurat.trainers import Script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +57,8 @@ def card(spec: Spec, history: History, facts: ReportFacts, row: RetrainedRow, nu
         "data": _data(spec, history, facts),
         "cost": _cost(history, trial, len(retrained_rows(spec.goals(), history))),
         "files": _files(exported),
-        "not_exported": exported.reason if exported is not None else "the model has not been exported",
+        "not_exported": _not_exported(spec, exported),
+        "not_checked": list(facts.unchecked),
         "versions": _versions(facts, exported),
         "checkpoint": trial.checkpoint,
     }
@@ -65,7 +67,9 @@ def card(spec: Spec, history: History, facts: ReportFacts, row: RetrainedRow, nu
 def _made_of(spec: Spec, trial: Trial) -> Card:
     choices = trial.candidate.choices
     hyper = {n: v for n, v in choices.items() if n in spec.space.hyperparameters}
-    trainer = (spec.retrain.trainer or spec.search.trainer).model_dump(mode="json")
+    full = spec.retrain.trainer or spec.search.trainer
+    # what a script is given may hold the values of secret variables; the spec has their names
+    trainer = {"kind": full.kind} if isinstance(full, Script) else full.model_dump(mode="json")
     return {
         "space": spec.space.kind,
         "architecture": {n: v for n, v in choices.items() if n not in hyper},
@@ -76,6 +80,14 @@ def _made_of(spec: Spec, trial: Trial) -> Card:
             "epochs": trial.ladder[-1].epochs,
         },
     }
+
+
+def _not_exported(spec: Spec, exported: Decided | None) -> str:
+    if exported is not None:
+        return exported.reason
+    if isinstance(spec.search.trainer, Script):
+        return "the model is the script's own, and so is its checkpoint"
+    return "the model has not been exported"
 
 
 def _metrics(history: History, row: RetrainedRow, trial: Trial) -> Card:

@@ -32,6 +32,7 @@ class ReportFacts:
         resume: Command that continues it.
         spec_text: The resolved spec as YAML, secrets as variable names; by default a redacted copy.
         version: Version of the software.
+        unchecked: What nobody has looked at of the retrained models, each with what would have been needed.
         cards: Address of the card of each retrained model, relative to the page, by number of its trial.
     """
 
@@ -51,4 +52,5 @@ class ReportFacts:
     resume: str = ""
     spec_text: str | None = None
     version: str = ""
+    unchecked: tuple[str, ...] = ()
     cards: Mapping[int, str] = field(default_factory=dict)

@@ -123,6 +123,7 @@ def render(case: Case, series: Series, utc: float) -> str:
         model_cards=sorted(case.facts.cards.items()),
         retraining=answer.retraining_state(case),
         looks=answer.looks(case.facts.test_looks),
+        unchecked=answer.unchecked(case),
         pareto=[_place(c) for c in drawn if c["id"].startswith("pareto")],
         volume=_named(drawn, "volume"),
         volume_note=_volume_note(priced),

@@ -9,12 +9,13 @@ from ziggurat.spaces.cell import Cell
 from ziggurat.spaces.cnn import Cnn
 from ziggurat.spaces.mbconv import Mbconv
 from ziggurat.spaces.mlp import Mlp
+from ziggurat.spaces.parameters import Parameters
 from ziggurat.spaces.python import PythonSpace
 from ziggurat.spaces.table import TableSpace
 
 AnySpace = Annotated[
-    Mlp | Cnn | Cell | Mbconv | Backbone | PythonSpace | TableSpace, Field(discriminator="kind")
+    Mlp | Cnn | Cell | Mbconv | Backbone | Parameters | PythonSpace | TableSpace, Field(discriminator="kind")
 ]
 """One space, told apart by `kind`."""
 
-__all__ = ["AnySpace", "Backbone", "Cell", "Cnn", "Mbconv", "Mlp", "PythonSpace", "TableSpace"]
+__all__ = ["AnySpace", "Backbone", "Cell", "Cnn", "Mbconv", "Mlp", "Parameters", "PythonSpace", "TableSpace"]

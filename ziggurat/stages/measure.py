@@ -13,9 +13,11 @@ from pathlib import Path
 
 from ziggurat import plan
 from ziggurat.contexts import measuring
+from ziggurat.domain import JobKind, Recipe
 from ziggurat.engine import Engine
 from ziggurat.events import Decided
 from ziggurat.plan import Step
+from ziggurat.scripted import NOT_CHECKED, devices, kinds_after, unchecked
 from ziggurat.stages import common
 
 STAGE = "measure"
@@ -31,8 +33,9 @@ def measure(engine: Engine) -> None:
     if not models:
         common.finish(engine, STAGE, common.SKIPPED)
         return
-    _unseal(engine)
-    devices = [d.name for d in run.spec.devices]
+    kinds, there = kinds_after(run.spec), devices(run.spec, Recipe.RETRAIN)
+    if JobKind.EVALUATE in kinds:
+        _unseal(engine)
     alone = [d.name for d in run.spec.devices if d.launcher is not None]
 
     def planner(engine: Engine, free: int) -> Step:
@@ -40,15 +43,19 @@ def measure(engine: Engine) -> None:
             run.history,
             "retrain",
             free,
-            devices=devices,
-            free_devices=[d for d in devices if engine.pool.free_on(d) > 0],
+            devices=there,
+            free_devices=[d for d in there if engine.pool.free_on(d) > 0],
             alone=alone,
             forecast=partial(measuring, run.spec, run.history),
             rules=engine.context_rules(STAGE, reserve=False),
+            kinds=kinds,
         )
 
     step = engine.drive(planner, STAGE)
-    common.finish(engine, STAGE, common.verdict_of(step), {"models": len(models), "reason": step.blocked})
+    facts = {"models": len(models), "reason": step.blocked}
+    if unknown := unchecked(run.spec):
+        facts[NOT_CHECKED] = "; ".join(unknown)
+    common.finish(engine, STAGE, common.verdict_of(step), facts)
 
 
 def _unseal(engine: Engine) -> None:

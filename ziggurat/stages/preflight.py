@@ -12,13 +12,14 @@ import socket
 from typing import Any
 from urllib.parse import urlsplit
 
-from ziggurat.domain import Job, JobKind
+from ziggurat.domain import Job, JobKind, Recipe
 from ziggurat.engine import Engine
 from ziggurat.errors import SpecError, ZigguratError
 from ziggurat.estimate import estimate, naive_usd
 from ziggurat.events import Decided, candidate_from_plain
 from ziggurat.inspection import Check
-from ziggurat.stages import common
+from ziggurat.scripted import devices, script_of
+from ziggurat.stages import common, places, script_trial
 
 STAGE = "preflight"
 FREE_MB = 200
@@ -41,7 +42,8 @@ def preflight(engine: Engine) -> list[Check]:
     warnings = [line(c) for c in checks if c.ok is None]
     summary = {**facts, "checks": len(checks), "warnings": warnings, "probes": json.dumps(probes)}
     common.finish(engine, STAGE, common.OK, summary)
-    forecast_facts(engine)
+    if script_of(engine.run.spec) is None or "epoch_s" in facts:
+        forecast_facts(engine)
     return checks
 
 
@@ -50,10 +52,18 @@ def line(check: Check) -> str:
     return f"{check.text}; {check.cure}" if check.cure and check.cure not in check.text else check.text
 
 
-def gather(engine: Engine) -> tuple[list[Check], dict[str, Any], list[dict[str, Any]]]:
-    """Run all checks: their verdicts, facts for later stages, and feasible candidates for probing."""
+def gather(
+    engine: Engine, *, alone: bool = False
+) -> tuple[list[Check], dict[str, Any], list[dict[str, Any]]]:
+    """Run all checks: their verdicts, facts for later stages, and feasible candidates for probing.
+
+    Args:
+        engine: Runs what has to run on machines.
+        alone: No further stage follows, so a script is tried now in any case.
+    """
     spec = engine.run.spec
     checks = [_disk(engine), _tracking(engine), *_strategy(engine)]
+    checks += [*places.store(engine.run.store), *places.launchers(spec)]
     try:
         spec.alerts.check()
         checks.append(Check("alerts", ok=True, text=f"{len(spec.alerts.urls)} channels"))
@@ -65,10 +75,8 @@ def gather(engine: Engine) -> tuple[list[Check], dict[str, Any], list[dict[str, 
     checks += [Check(**c) for c in found["checks"]]
     if not any(c.ok is False for c in checks):
         checks += _devices(engine, found)
-    job = Job("00000-train-0-0", JobKind.TRAIN, "search", ladder=spec.ladder(), to_rung=0)
-    checks.append(
-        Check("launcher", ok=True, text=f"workers start; dry run: {engine.pool.plan(job)[:100]}...")
-    )
+    if (alone or not spec.validation.enabled) and not any(c.ok is False for c in checks):
+        checks += script_trial.try_script(engine, found)
     return checks, found["facts"], found["probes"]
 
 
@@ -80,8 +88,9 @@ def _devices(engine: Engine, found: dict[str, Any]) -> list[Check]:
     """
     smallest = min(found["probes"], key=_flops, default=None)
     checks: list[Check] = []
-    for device in engine.run.spec.devices:
-        patience = getattr(device, "longest_s", None)
+    usable = set(devices(engine.run.spec, Recipe.SEARCH))
+    for device in (d for d in engine.run.spec.devices if d.name in usable):
+        patience = script_trial.patience_s(engine.run.spec) or getattr(device, "longest_s", None)
         if smallest is None or (patience is None and device.launcher is None):
             continue
         job = Job(

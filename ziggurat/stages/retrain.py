@@ -31,7 +31,7 @@ def retrain(engine: Engine) -> None:
         common.finish(engine, STAGE, common.SKIPPED)
         return
     run = engine.run
-    ways = [replayed(run.history, trial, settings.ladder()) for trial in selected]
+    ways = [replayed(run.history, trial, run.spec.full_ladder()) for trial in selected]
     pairs = [
         (seed, trial, way)
         for seed in range(settings.seeds)

@@ -10,25 +10,27 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ziggurat import plan, prices
 from ziggurat.budget import cost_usd
-from ziggurat.contexts import Rates, forecaster, rng_for, seed_for
-from ziggurat.domain import Candidate, Fidelity, Measurement, Trial, TrialStatus
+from ziggurat.contexts import forecaster, rates_of, rng_for, seed_for
+from ziggurat.domain import Candidate, Measurement, Trial, TrialStatus
 from ziggurat.engine import Engine, Planner
 from ziggurat.errors import StageFailed
 from ziggurat.estimate import estimate
 from ziggurat.events import Decided, candidate_from_plain, measurements_from_plain
 from ziggurat.plan import Step
 from ziggurat.protocols import FloatArray, Forecast
+from ziggurat.scripted import probe, script_of
 from ziggurat.segments import climb
 from ziggurat.stages import common
+from ziggurat.stages.preflight import forecast_facts
+from ziggurat.stages.subset import STAGE, judge_subset
 
-STAGE, PROXY = "validate", "proxy"
+PROXY = "proxy"
 FEWEST = 3
 RESAMPLES = 2000
 Numbers = Sequence[float] | FloatArray
@@ -47,7 +49,7 @@ def validate(engine: Engine) -> None:
     if not common.begin(engine, STAGE):
         return
     step = _subset(engine)
-    facts = _judge_subset(engine)
+    facts = judge_subset(engine)
     if common.verdict_of(step) == common.OK:
         step = _climb(engine)
         facts |= _judge_proxy(engine)
@@ -59,6 +61,8 @@ def validate(engine: Engine) -> None:
         common.finish(engine, STAGE, common.FAILED, {**facts, "reason": stop.reason})
         raise StageFailed(f"validate: {stop.reason}")
     common.finish(engine, STAGE, common.verdict_of(step), facts)
+    if script_of(engine.run.spec) is not None:
+        forecast_facts(engine)  # only now is it known what an epoch takes
 
 
 def planner_for(stage: str, *, reserve: bool) -> Planner:
@@ -79,7 +83,7 @@ def planner_for(stage: str, *, reserve: bool) -> Planner:
 def _subset(engine: Engine) -> Step:
     """Train every probe on the subset, with every seed."""
     run, settings = engine.run, engine.run.spec.validation
-    ladder = (Fidelity(settings.epochs or run.spec.ladder()[0].epochs, settings.subset),)
+    ladder = (probe(run.spec),)
     pairs = [(seed, *probe) for seed in range(settings.seeds) for probe in _probes(engine)]
     common.propose(
         engine,
@@ -110,82 +114,17 @@ def _probes(engine: Engine) -> list[tuple[Candidate, tuple[Measurement, ...]]]:
     ]
 
 
-@dataclass(frozen=True)
-class SubsetFacts:
-    """What the probes on the subset have shown."""
-
-    best: float
-    chance: float
-    margin: float
-    failed_share: float
-    signal: float
-    noise: float
-
-
-def subset_facts(trials: Sequence[Trial], metric: str, chance: float, examples: int) -> SubsetFacts:
-    """Best value, failing share, and the spread between candidates against the spread between seeds.
-
-    Args:
-        trials: Probes; those of one candidate are its seeds.
-        metric: A metric to maximise, between 0 and 1.
-        chance: What a model without skill reaches.
-        examples: Validation examples; three standard errors above chance count as learning.
-    """
-    values: dict[str, list[float]] = {}
-    for t in trials:
-        if t.status is TrialStatus.COMPLETED and not math.isnan(t.value(metric)):
-            values.setdefault(t.candidate.key, []).append(t.value(metric))
-    means = [float(np.mean(v)) for v in values.values()]
-    within = [float(np.var(v, ddof=1)) for v in values.values() if len(v) > 1]
-    error = math.sqrt(max(chance * (1 - chance), 1e-9) / max(examples, 1))
-    return SubsetFacts(
-        best=max((max(v) for v in values.values()), default=math.nan),
-        chance=chance,
-        margin=3 * error,
-        failed_share=sum(t.status is TrialStatus.FAILED for t in trials) / max(1, len(trials)),
-        signal=float(np.std(means, ddof=1)) if len(means) > 1 else 0.0,
-        noise=math.sqrt(float(np.mean(within))) if within else 0.0,
-    )
-
-
-def _judge_subset(engine: Engine) -> dict[str, Any]:
-    run = engine.run
-    trials = run.history.of_stage(STAGE)
-    preflight = run.history.stages.get("preflight")
-    summary = preflight.summary if preflight is not None else {}
-    chance = float(str(summary.get("chance.val_accuracy", 0.0)))
-    examples = int(str(summary.get("validation", 1000)))
-    facts = subset_facts(trials, "val_accuracy", chance, examples)
-    reason = ""
-    if facts.failed_share > run.spec.validation.max_failures:
-        last = next((t.failure.text for t in reversed(trials) if t.failure), "")
-        reason = f"{facts.failed_share:.0%} of the probes fail, the last with: {last}"
-    elif not facts.best > facts.chance + facts.margin and any(t.ended for t in trials):
-        reason = (
-            f"nothing learns on the subset: the best of {len(trials)} probes reaches {facts.best:.1%}, "
-            f"chance is "
-            f"{facts.chance:.1%}; check data and space, or give validate.epochs or validate.subset more"
-        )
-    elif facts.signal <= facts.noise:
-        reason = "candidates differ less than seeds do; a search can hardly tell them apart"
-    stop = bool(reason) and "differ" not in reason
-    plain = {name: round(v, 6) for name, v in vars(facts).items() if not math.isnan(v)}
-    verdict, words = ("stop" if stop else "go"), reason or "probes learn and differ"
-    run.record([Decided("subset", verdict, seen=run.history.length, reason=words, facts=plain)])
-    return plain
-
-
 def _affordable(engine: Engine) -> int:
     """How many candidates may climb the whole ladder within the share of the budget set aside for it."""
     spec, history = engine.run.spec, engine.run.history
     work = climb(spec.ladder(), resumable=spec.resumable)
-    rate = Rates(history, resumable=spec.resumable).typical
-    each = cost_usd(work * rate, spec.launcher.usd_per_hour)
+    took = rates_of(spec, history).seconds(work, len(spec.fidelities))
+    each = cost_usd(took, spec.launcher.usd_per_hour)
     if engine.run.limit_usd is not None and each > 0:
         budget = engine.run.limit_usd * spec.validation.max_share
         return min(spec.validation.candidates, int(budget / each))
     seconds = sum(row.seconds for row in estimate(spec, history) if row.stage != STAGE)
-    share = spec.validation.max_share * seconds / max(work * rate, 1e-9)
+    share = spec.validation.max_share * seconds / max(took, 1e-9)
     return min(spec.validation.candidates, max(FEWEST, int(share)))
 
 

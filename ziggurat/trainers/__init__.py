@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from ziggurat.setting import kind_if_missing
-from ziggurat.trainers.failures import Diverged, StopTraining
+from ziggurat.trainers.failures import Diverged, StopTraining, TrainingFailed
 from ziggurat.trainers.lightning import (
     HYPERPARAMETERS,
     Augmentation,
@@ -14,9 +14,10 @@ from ziggurat.trainers.lightning import (
     ScheduleSetting,
 )
 from ziggurat.trainers.replay import Replayed, TableTrainer
+from ziggurat.trainers.script import Script
 
 AnyTrainer = Annotated[
-    Annotated[Lightning | TableTrainer, Field(discriminator="kind")],
+    Annotated[Lightning | Script | TableTrainer, Field(discriminator="kind")],
     BeforeValidator(kind_if_missing("lightning")),
 ]
 """One trainer, told apart by `kind`; `lightning` where none is given."""
@@ -30,6 +31,8 @@ __all__ = [
     "OptimizerSetting",
     "Replayed",
     "ScheduleSetting",
+    "Script",
     "StopTraining",
     "TableTrainer",
+    "TrainingFailed",
 ]
