@@ -15,6 +15,7 @@ seconds of training that were lost with the pre-emptions.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -125,14 +126,16 @@ def spec_text(given: argparse.Namespace, server: S3Server | None) -> str:
     return text + slurm.replace("BUCKET", server.bucket).replace("ENDPOINT", server.endpoint)
 
 
-def lost(run_dir: Path) -> list[float]:
-    """Seconds of training that no checkpoint held, for each segment that did not end by itself."""
-    found = []
+def lost(run_dir: Path, server: S3Server) -> list[float]:
+    """Seconds of training that no checkpoint held, for each segment that was broken off at least once."""
+    client, found = server.client(), []
     for event in kills.events(run_dir):
-        if event["type"] == "segment_finished" and event.get("failure", {}).get("kind") == "preempted":
-            path = run_dir / result_key(event["job"])
-            if path.exists():
-                found.append(float(json.loads(path.read_text()).get("lost_s", 0.0)))
+        if event["type"] == "segment_finished":
+            key = f"preemption/{run_dir.name}/{result_key(event['job'])}"
+            with contextlib.suppress(client.exceptions.NoSuchKey):
+                result = json.loads(client.get_object(Bucket=server.bucket, Key=key)["Body"].read())
+                broken = result.get("failure", {}).get("kind") == "preempted" or result["starts"] > 1
+                found += [float(result["lost_s"])] if broken else []
     return found
 
 
@@ -220,7 +223,7 @@ def main() -> int:
         finally:
             slurm.close()
         wrong = kills.judge(run_dir, expected, given.trials)
-        seconds = lost(run_dir)
+        seconds = lost(run_dir, server)
         print(
             f"{time.monotonic() - began:.0f} s; {taken} jobs pre-empted by Slurm, {preemptions(run_dir)} "
             f"segments ended as pre-empted, controller killed {killed} times"

@@ -46,6 +46,7 @@ def measure_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
     alone: Collection[str],
     forecast: Callable[[JobKind, str | None], Forecast],
     rules: Rules,
+    kinds: Collection[JobKind] = (JobKind.EVALUATE, JobKind.EXPORT),
 ) -> Step:
     """What is left to do with the completed trials of a stage: the sealed test part, export, every device.
 
@@ -58,6 +59,7 @@ def measure_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
         alone: Devices with machines of their own; the others share the run's, one measurement at a time.
         forecast: What a kind of job will take, on a device or on none.
         rules: Limits.
+        kinds: What is to be done beside measuring on devices.
     """
     draft = Draft(history.copy(), rules)
     free = set(free_devices)
@@ -67,8 +69,10 @@ def measure_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
         if trial.rung < trial.top_rung:
             continue
         # the export comes last: it could be made up for from the checkpoint, by hand
-        wanted: list[tuple[JobKind, str | None]] = [(JobKind.PROFILE, d) for d in devices]
-        for kind, device in [(JobKind.EVALUATE, None), *wanted, (JobKind.EXPORT, None)]:
+        on_devices: list[tuple[JobKind, str | None]] = [(JobKind.PROFILE, d) for d in devices]
+        for kind, device in [(JobKind.EVALUATE, None), *on_devices, (JobKind.EXPORT, None)]:
+            if device is None and kind not in kinds:
+                continue
             job = other_job(history, trial, kind, device)
             if job.key.rsplit("-", 1)[0] in measured or job.attempt > rules.retries:
                 continue

@@ -83,7 +83,8 @@ class Pbt(Setting):
         """
         if not inherits:
             return (
-                "hands checkpoints on from trial to trial, which this trainer cannot; use trainer lightning"
+                "hands checkpoints on from trial to trial, which this trainer cannot; use trainer lightning, "
+                "or give the script's resume"
             )
         if not hyperparameters:
             return "changes hyperparameters only, and the space has none to change; add space.hyperparameters"
