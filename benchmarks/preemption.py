@@ -34,7 +34,7 @@ import kills
 
 from tests.servers.seaweed import WRITER, S3Server, seaweed
 from tests.servers.slurm import SlurmServer, why_not
-from ziggurat.launchers.results import result_key
+from ziggurat.launchers.results import beat_key, result_key
 
 SPEC = """\
 schema_version: 1
@@ -127,15 +127,24 @@ def spec_text(given: argparse.Namespace, server: S3Server | None) -> str:
 
 
 def lost(run_dir: Path, server: S3Server) -> list[float]:
-    """Seconds of training that no checkpoint held, for each segment that was broken off at least once."""
+    """Seconds of training that no checkpoint held, for each segment that was broken off at least once.
+
+    What a job that left no result had lost is taken from its last sign of life.
+    """
     client, found = server.client(), []
+
+    def read(name: str) -> dict | None:
+        with contextlib.suppress(client.exceptions.NoSuchKey):
+            key = f"preemption/{run_dir.name}/{name}"
+            return json.loads(client.get_object(Bucket=server.bucket, Key=key)["Body"].read())
+        return None
+
     for event in kills.events(run_dir):
         if event["type"] == "segment_finished":
-            key = f"preemption/{run_dir.name}/{result_key(event['job'])}"
-            with contextlib.suppress(client.exceptions.NoSuchKey):
-                result = json.loads(client.get_object(Bucket=server.bucket, Key=key)["Body"].read())
-                broken = result.get("failure", {}).get("kind") == "preempted" or result["starts"] > 1
-                found += [float(result["lost_s"])] if broken else []
+            left = read(result_key(event["job"])) or read(beat_key(event["job"]))
+            broken = event.get("failure", {}).get("kind") == "preempted"
+            if left is not None and (broken or left["starts"] > 1):
+                found.append(float(left["lost_s"]))
     return found
 
 
