@@ -78,7 +78,7 @@ def chatter(net):
 
 def brood(net):
     if net.batches == 1:
-        child = subprocess.Popen(["sleep", "600"])
+        child = subprocess.Popen(["sleep", "600"], process_group=0)
         print("child", child.pid, file=open("child.pid", "w"))
     time.sleep(0.02)
 

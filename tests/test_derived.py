@@ -219,6 +219,9 @@ def test_a_training_lacks_what_its_objectives_are_made_of():
         assert failure is not None
         assert (failure.kind, word in failure.text) == (FailureKind.NO_METRIC, True)
     assert outcomes.lacking(settings, (accuracy, flops, Measurement("reward", 0.5, step=1))) is None
+    said = outcomes.lacking(settings, (flops,), {"train_s": 1.0, "said": "no labels found"})
+    assert said is not None
+    assert said.text.endswith("; its last words: no labels found")
     # a latency may be measured later
     assert outcomes.lacking(given_spec(), (accuracy,)) is None
 

@@ -326,11 +326,7 @@ class Launcher(Protocol):
         """Start a job and return a handle that survives a restart of the controller."""
 
     def find(self, job: Job, handle: str = "") -> Progress | None:
-        """A job that an earlier controller has planned, or started with this handle.
-
-        Its result if it left one. If it still waits or runs, where it stands: it is this launcher's from now
-        on, and to be polled. None if nothing is known of it.
-        """
+        """The result of an earlier controller's job, or where it stands, and is ours now; None if unknown."""
 
     def poll(self, key: str) -> Progress:
         """Where a started job stands; does not block."""

@@ -156,7 +156,7 @@ def test_searchers_see_predictions_of_the_whole_pool(desk):
     here = desk(2.0)
     context = make_context(
         here.spec,
-        here.history,
+        History(),
         "search",
         static=lambda cs: [{m.metric: m.value for m in here.static(c)} for c in cs],
     )

@@ -100,6 +100,7 @@ def refusal(probe: Probe) -> str:
 
 def test_a_forked_process_is_what_a_fresh_one_would_be(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTORCH_NVML_BASED_CUDA_CHECK", raising=False)  # Lightning sets it where it is loaded
     probe = Probe(tmp_path, OWN="mine", CODE="5")
     facts = probe.facts()
     assert facts["pid"] == facts["sid"] == probe.child.pid
@@ -161,7 +162,7 @@ def test_a_library_that_the_user_brings_is_not_replaced_by_the_templates(tmp_pat
 
 
 def test_variables_that_libraries_read_when_loaded_have_a_template_of_their_own(tmp_path):
-    plain = Probe(tmp_path)
+    plain = Probe(tmp_path, TORCH_OURS="1")  # so that no pool of another test lives on this template
     there(plain)
     before = forks.template(plain.start.environment)
     assert forks.template({**plain.start.environment, "OWN": "1", "CUDA_VISIBLE_DEVICES": "3"}) is before

@@ -30,7 +30,10 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
 
 
 def alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_job_reports_while_it_runs_and_leaves_result_and_checkpoint(pool):
@@ -185,6 +188,17 @@ def test_children_of_user_code_die_with_their_worker(pool):
     os.kill(pid, signal.SIGKILL)
     failure = ended(pool, "00120-train-0-0")[0].failure
     assert (failure.kind, "SIGKILL" in failure.text) == (FailureKind.LOST, True)
+    until(lambda: not alive(child))
+
+
+def test_children_that_are_stopped_die_with_their_worker(pool):
+    Path("child.pid").unlink(missing_ok=True)
+    pid = begun(pool, train("00122", "brood", epochs=1000))
+    child = int(until(lambda: Path("child.pid").exists() and Path("child.pid").read_text()).split()[1])
+    next(w for w in pool.workers if w.pid == pid).pause()
+    assert psutil.Process(child).status() == psutil.STATUS_STOPPED
+    os.kill(pid, signal.SIGKILL)
+    assert ended(pool, "00122-train-0-0")[0].failure.kind is FailureKind.LOST
     until(lambda: not alive(child))
 
 

@@ -100,6 +100,14 @@ def test_a_script_that_prints_no_metric_has_failed_though_it_ended_well(bench):
     assert "it printed nothing" in found.text
 
 
+def test_one_that_tells_less_than_it_should_hands_back_its_last_words(bench):
+    metrics = {"val_accuracy": "stdout", "loss": "stdout"}
+    assert bench.train(bench.setting("print('val_accuracy=0.5 and no more')", metrics=metrics)).said == (
+        "val_accuracy=0.5 and no more"
+    )
+    assert bench.train(bench.setting("print('val_accuracy=0.5 loss=1')", metrics=metrics)).said == ""
+
+
 def test_garbage_and_binary_output_is_passed_over(bench):
     code = """
         import os, sys

@@ -93,8 +93,9 @@ class Spawned:
         return self._process.returncode
 
     def send_signal(self, number: int) -> None:
-        """Send a signal."""
-        self._process.send_signal(number)
+        """Send a signal; it is not collected over that, as `Popen` would do."""
+        if self._process.returncode is None:
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End its process group, which is there as long as it is not collected."""

@@ -18,6 +18,7 @@ import psutil
 from ziggurat.domain import Failure, Job
 from ziggurat.events import to_plain
 from ziggurat.launchers.child import Child, Spawned, Start
+from ziggurat.launchers.family import Family
 from ziggurat.launchers.forks import Forked, Refused
 from ziggurat.launchers.remote import THREAD_VARIABLES
 from ziggurat.processes import kernel_kills
@@ -55,6 +56,7 @@ class WorkerProcess:
         """
         self.name = name
         self.log = folder / "logs" / f"{name}.log"
+        self._family = Family()
         stdin, ours = os.pipe()
         self._stdin: IO[bytes] = os.fdopen(ours, "wb")
         ours, stdout = os.pipe()
@@ -66,6 +68,7 @@ class WorkerProcess:
                 **os.environ,
                 **dict.fromkeys(THREAD_VARIABLES, str(threads)),
                 **(environment or {}),
+                **self._family.environment,
             },
             log=self.log,
             stdin=stdin,
@@ -178,12 +181,13 @@ class WorkerProcess:
         if not self.paused and self.poll() is None:
             self._child.send_signal(signal.SIGSTOP)
             self.paused, self._paused_at = True, time.monotonic()
-            self._tell_children(signal.SIGSTOP)
+            if self.pid:
+                self._family.hold(self.pid, everywhere=self.job is not None)
 
     def proceed(self) -> None:
         """Let it go on."""
         if self.paused:
-            self._tell_children(signal.SIGCONT)
+            self._family.let_go()
             now = time.monotonic()
             lost = now - self._paused_at
             self._paused_s += lost
@@ -193,13 +197,6 @@ class WorkerProcess:
             self.heard = now
             self.paused = False
             self._child.send_signal(signal.SIGCONT)
-
-    def _tell_children(self, number: signal.Signals) -> None:
-        """Send a signal to what it has started; a user's script is in a group of its own."""
-        with contextlib.suppress(psutil.Error):
-            for child in psutil.Process(self.pid).children(recursive=True) if self.pid else ():
-                with contextlib.suppress(psutil.Error):
-                    child.send_signal(number)
 
     def measure(self) -> float:
         """Resident memory of the worker and its children in MB."""
@@ -221,15 +218,13 @@ class WorkerProcess:
         return self._child.poll()
 
     def _kill(self) -> None:
-        """End its process group, and what it has started in groups of their own."""
-        children: list[psutil.Process] = []
-        with contextlib.suppress(psutil.Error):
-            children = psutil.Process(self.pid).children(recursive=True) if self.pid else []
+        """End it, and what it has started in groups of their own."""
+        pid = self.pid
+        if pid:
+            self._child.send_signal(signal.SIGSTOP)  # so that it starts no others meanwhile
+            self._family.end(pid, everywhere=self.job is not None)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             self._child.kill()
-        for child in children:
-            with contextlib.suppress(psutil.Error):
-                child.kill()
 
     def end(self, verdict: Failure | None) -> None:
         """End it, with all it has started, and remember why."""

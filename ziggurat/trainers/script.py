@@ -112,7 +112,7 @@ class Script(Setting):
         default=5.0,
         ge=0,
         le=3600,
-        description="Seconds between SIGTERM and SIGKILL when it is to stop; less than the launcher's grace_s.",
+        description="Seconds between SIGTERM and SIGKILL when it is to stop; less than that of the launcher.",
     )
     checkpoint_s: float | None = Field(
         default=300,
@@ -137,11 +137,13 @@ class Script(Setting):
     @field_validator("environment")
     @classmethod
     def _free(cls, environment: dict[str, str]) -> dict[str, str]:
-        for name in environment:
+        for name, value in environment.items():
             if not name or "=" in name or "\0" in name:
-                raise ValueError(f"'{name}' cannot be the name of an environment variable")
+                raise ValueError(f"'{name}' cannot be the name of a variable; use letters, digits and _")
             if name.startswith(RESERVED):
                 raise ValueError(f"{name} is set for every training; give the variable another name")
+            if "\0" in value:
+                raise ValueError(f"the value of {name} holds a null character; remove it")
         return environment
 
     @model_validator(mode="after")

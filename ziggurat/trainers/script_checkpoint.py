@@ -123,7 +123,7 @@ def pack(folder: Path, archive: Path, told: Told, limit_mb: float, changed: floa
         draft.unlink(missing_ok=True)
 
 
-def write(  # noqa: PLR0913 - how a draft is written
+def write(
     folder: Path,
     draft: Path,
     told: Told,

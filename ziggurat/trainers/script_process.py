@@ -33,6 +33,9 @@ DRAIN_S = 1.0
 PAUSE_S = 0.02
 ROUNDS = 10
 """How often leftovers are looked for; one that starts others while it is ended takes more than one look."""
+HALT_S = 0.2
+"""Seconds in which a program that was sent a signal takes notice of it, unless it waits for a disk."""
+_STILL = {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
 SETTLE_S = 0.5
 """A file that was changed so shortly before its writer was killed may be half of one."""
 
@@ -68,6 +71,7 @@ class Program:
         )
         self.pid = self._process.pid
         self.code: int | None = None
+        self._seen = time.time()
         self._heard = 0
         self._selector = selectors.DefaultSelector()
         for name in ("stdout", "stderr"):
@@ -82,9 +86,12 @@ class Program:
     @property
     def ended(self) -> bool:
         """Whether it has ended; it is not collected yet, so its number cannot be another's."""
-        return self.code is not None or (
-            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        )
+        if self.code is None:
+            now = time.time()
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                self._seen = now
+                return False
+        return True
 
     def listen(self, seconds: float) -> None:
         """Hear what it says, for some seconds at most; returns early when it speaks or ends."""
@@ -129,6 +136,8 @@ class Program:
         while (writing := self._halted_writing(folder)) and time.monotonic() < began + grace_s / 2:
             self.signal(signal.SIGCONT)
             self.listen(PAUSE_S)
+        if self.ended:
+            return self.left_whole(folder)
         self.signal(signal.SIGTERM)
         self.signal(signal.SIGCONT)
         while not self.ended and (left := began + grace_s - time.monotonic()) > 0:
@@ -141,7 +150,19 @@ class Program:
     def _halted_writing(self, folder: Path) -> bool:
         """Halt it, and see whether it was writing into a folder."""
         self.signal(signal.SIGSTOP)
+        deadline = time.monotonic() + HALT_S
+        with contextlib.suppress(psutil.Error):
+            # one that was sent another signal before may be about to end, its files closed already
+            while psutil.Process(self.pid).status() not in _STILL and time.monotonic() < deadline:
+                time.sleep(0.001)
         return self.writes_into(folder)
+
+    def left_whole(self, folder: Path) -> bool:
+        """Whether what it has left in a folder can be relied on, though nobody here has ended it.
+
+        It can if it has ended of its own accord, or has not touched it for a moment before.
+        """
+        return self._exit_code() >= 0 or settled(folder, self._seen)
 
     def writes_into(self, folder: Path) -> bool:
         """Whether it, or what it has started, has a file in a folder open for writing."""

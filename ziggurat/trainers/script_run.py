@@ -17,7 +17,6 @@ from ziggurat.trainers.failures import StopTraining, TrainingFailed
 from ziggurat.trainers.script_checkpoint import Told
 from ziggurat.trainers.script_metrics import PROFILED, TESTED, Found, measurement, on_device, printed
 from ziggurat.trainers.script_place import Place
-from ziggurat.trainers.script_process import settled
 from ziggurat.trainers.script_session import SIGNALLED, Session
 from ziggurat.trainers.script_snapshots import PARTIAL, Diary, Snapshots
 
@@ -79,7 +78,8 @@ class _Training:
                 session.step()
                 self._rows()
                 self.snapshots.look()
-                if self.stopped(True):  # a script keeps its state when it is asked to, not at ends of epochs
+                # a script keeps its state when it is asked to, not at ends of epochs
+                if self.stopped(True) and not session.program.ended:
                     raise StopTraining
         except StopTraining as request:
             whole = session.program.stop(session.place.setting.grace_s, session.place.checkpoint)
@@ -130,9 +130,8 @@ class _Training:
             StopTraining: Somebody else has ended it, because it is to stop.
         """
         session, place = self.session, self.session.place
-        ended = time.time()
         code = session.finish()
-        self._asked(code, ended)
+        self._asked(code)
         if code != 0:
             raise session.failure(code, "the script")
         self._last_rows()
@@ -149,7 +148,7 @@ class _Training:
         lacks = not set(session.metrics) <= set(found.last)
         return Trained(final, archive, session.words() if lacks else "")
 
-    def _asked(self, code: int, ended: float) -> None:
+    def _asked(self, code: int) -> None:
         """Take an end for a stop if it was asked for: a scheduler's signal may reach the script first."""
         session = self.session
         signalled = code in {-signal.SIGTERM, -signal.SIGINT, SIGNALLED + signal.SIGTERM}
@@ -158,7 +157,7 @@ class _Training:
             time.sleep(0.02)
         complete = code == 0 and session.found.sent >= session.place.epochs
         if asked and not complete:
-            self._stop(StopTraining(), whole=code >= 0 or settled(session.place.checkpoint, ended))
+            self._stop(StopTraining(), whole=session.program.left_whole(session.place.checkpoint))
 
 
 def once(place: Place, checkpoint: Path | None, setting: Command) -> tuple[Measurement, ...]:

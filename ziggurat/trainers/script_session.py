@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +37,14 @@ MEMORY_WORDS = (
 )
 SIGNALLED = 128
 """A shell tells the signal that has ended a program by this much more than its number."""
+
+
+SECRET = re.compile(
+    r"passw|secret|token|credential|(^|_)keys?(_|$)|apikey|cookie|dsn|webhook", re.IGNORECASE
+)
+"""Names of variables whose values no message repeats, though the script may have said them."""
+HIDDEN, HIDDEN_FROM = "(hidden)", 5
+TELL = "have it tell that, or set metrics to where it does"
 
 
 class Reader(Protocol):
@@ -148,8 +158,12 @@ class Session:
         return code
 
     def words(self) -> str:
-        """Its last line on standard error, or else on standard output."""
-        return self._words["stderr"].line() or self._words["stdout"].line()
+        """Its last line on standard error, or else on standard output, without the secrets it was given."""
+        text = self._words["stderr"].line() or self._words["stdout"].line()
+        for name, value in self.place.environment.items():
+            if len(value) >= HIDDEN_FROM and SECRET.search(name):
+                text = text.replace(value, HIDDEN)
+        return text
 
     def failure(self, code: int, what: str) -> TrainingFailed:
         """What a non-zero exit code means."""
@@ -167,12 +181,11 @@ class Session:
 
     def silence(self, missing: Sequence[str], what: str) -> TrainingFailed:
         """What is said of a command that has ended well and told nothing."""
-        looked = "; ".join(self.metrics[name].where(name) for name in missing[:3])
+        named = missing[:3] if self.declared else missing[:1]
+        looked = "; ".join(self.metrics[name].where(name) for name in named)
         said = f"its last words: {self.words()}" if self.words() else "it printed nothing"
-        return TrainingFailed(
-            FailureKind.NO_METRIC,
-            f"{what} ended well but told no {missing[0]}: {looked}; {said} (log: {_short(self.place.log)})",
-        )
+        text = f"{what} ended well but told no {missing[0]}: {looked}; {said}; {TELL}"
+        return TrainingFailed(FailureKind.NO_METRIC, f"{text} (log: {_short(self.place.log)})")
 
 
 def _short(path: Path) -> str:
@@ -184,6 +197,10 @@ def _unstarted(error: OSError | ValueError, command: Sequence[str], folder: Path
     reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
     if not folder.is_dir():
         reason, cure = f"the working directory {folder} is missing", "correct trainer.working_directory"
+    elif isinstance(error, OSError) and error.errno == errno.ENOEXEC:
+        cure = "give it a first line such as #!/bin/sh, or write the interpreter before it"
+    elif isinstance(error, FileNotFoundError) and Path(folder, command[0]).is_file():
+        cure = "the interpreter in its first line is missing; correct that line, or write another before it"
     elif isinstance(error, PermissionError):
         cure = "make it executable (chmod +x), or write the interpreter before it"
     else:

@@ -22,7 +22,9 @@ from ziggurat.trainers.script_process import SETTLE_S, Program
 PARTIAL = "partial.tar"
 """Checkpoint inside a segment: of a script that was asked to stop, or takes long."""
 SHARE = 20
-"""A look, or a packing in vain, is followed by at least so many times the seconds it has taken without one."""
+"""A look is followed by at least so many times the seconds it has taken without one."""
+AGAIN = 5
+"""Packing in vain is followed by at least so many times the seconds it has taken without another try."""
 LATE_S = 1.0
 """Seconds in which the numbers of an epoch may follow the checkpoint that was written at its end."""
 ROOM = 2
@@ -73,7 +75,7 @@ class Snapshots:
         self._every_s = every_s
         self._due = time.monotonic() + (every_s or 0.0)
         self._kept = before
-        self._seen: tuple[State, float] | None = None
+        self._seen: State | None = None
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -87,9 +89,9 @@ class Snapshots:
         self._due = now + max(SETTLE_S, SHARE * (time.monotonic() - now))
         if found is None or found == self._kept:
             self._seen = None
-        elif self._seen is None or self._seen[0] != found:
-            self._seen = found, now
-        elif now - self._seen[1] >= SETTLE_S and not self._program.writes_into(self._place.checkpoint):
+        elif found != self._seen:
+            self._seen = found  # if it is so at the next look as well, it is quiet
+        elif not self._program.writes_into(self._place.checkpoint):
             told = self._diary.told_at(found.changed)
             self._thread = threading.Thread(target=self._take, args=(found, told), daemon=True)
             self._thread.start()
@@ -115,7 +117,7 @@ class Snapshots:
         finally:
             draft.unlink(missing_ok=True)
             now = time.monotonic()
-            self._due = now + (self._every_s or 0.0) if kept else now + max(SETTLE_S, SHARE * (now - began))
+            self._due = now + (self._every_s or 0.0) if kept else now + max(SETTLE_S, AGAIN * (now - began))
 
     def _write(self, draft: Path, found: State, told: Told) -> None:
         checkpoints.write(
