@@ -104,17 +104,19 @@ def run(name: str, folder: Path, trials: int) -> tuple[Path, dict[str, Any]]:
     return Path(result["run_dir"]), result
 
 
-def overheads(run_dir: Path) -> tuple[list[float], list[float]]:
-    """Seconds beside the training, for the first segment of each worker and for all others."""
+def overheads(run_dir: Path) -> tuple[list[float], list[float], list[float]]:
+    """Seconds beside the training: of the two first segments, of other trials' first, of all next ones."""
     found = kills.events(run_dir)
     planned = {e["job"]["key"]: e for e in found if e["type"] == "segment_planned"}
-    seconds = []
+    starts: list[float] = []
+    nexts: list[float] = []
     for end in (e for e in found if e["type"] == "segment_finished" and "failure" not in e):
         begin = planned[end["job"]]
         if begin["job"]["kind"] == "train":
             result = json.loads((run_dir / result_key(end["job"])).read_text())
-            seconds.append(end["utc"] - begin["utc"] - result["payload"]["train_s"])
-    return seconds[:2], seconds[2:]
+            of = nexts if begin["job"].get("to_rung", -1) > 0 else starts
+            of.append(end["utc"] - begin["utc"] - result["payload"]["train_s"])
+    return starts[:2], starts[2:], nexts
 
 
 def outcome(run_dir: Path) -> str:
@@ -139,26 +141,25 @@ def main() -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     rows: dict[str, dict[str, Any]] = {}
     ends = set()
-    print(f"{'launcher':10} {'wall s':>7} {'first segments s':>17} {'other segments s':>17} {'x local':>8}")
+    print("seconds beside the training: of the two first segments, of later trials' first, of all next ones")
+    print(f"{'launcher':10} {'wall s':>7} {'first (mean)':>14} {'later (median)':>14} {'next (median)':>14}")
     with tempfile.TemporaryDirectory(prefix="ziggurat-launchers-") as temporary:
         for name in given.only:
             if name == "slurm" and (reason := why_not()):
                 print(f"{name:10} left out: {reason}")
                 continue
             run_dir, result = run(name, Path(temporary) / name, given.trials)
-            first, others = overheads(run_dir)
+            first, later, nexts = overheads(run_dir)
             ends.add(outcome(run_dir))
-            median = statistics.median(others)
             rows[name] = {
                 "wall_s": result["wall_s"],
                 "first_s": first,
-                "others_s": others,
-                "median_s": median,
+                "later_s": later,
+                "next_s": nexts,
             }
-            ratio = f"{median / rows['local']['median_s']:8.1f}" if "local" in rows else ""
             print(
-                f"{name:10} {result['wall_s']:7.1f} {statistics.mean(first):17.2f} "
-                f"{median:10.2f} (median) {ratio}",
+                f"{name:10} {result['wall_s']:7.1f} {statistics.mean(first):14.2f} "
+                f"{statistics.median(later):14.2f} {statistics.median(nexts):14.2f}",
                 flush=True,
             )
     equal = len(ends) == 1

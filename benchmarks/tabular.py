@@ -37,10 +37,11 @@ from tabular_study import PARTS, Scores, Study, progress, reference
 from ziggurat import runs, tables
 from ziggurat import spec as specs
 from ziggurat.domain import JobKind
-from ziggurat.engine import Engine, Planner, search_planner
+from ziggurat.engine import Engine, Planner
 from ziggurat.errors import ZigguratError
 from ziggurat.history import History
 from ziggurat.spec_files import override
+from ziggurat.stages.search import search_planner
 
 LEVELS = (5, 10, 25, 50, 100, 200)
 HOUR_S = 3600.0

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from ziggurat import outcomes, plan, prices
 from ziggurat.budget import cost_usd
-from ziggurat.contexts import make_context, measuring, reserve_usd
+from ziggurat.contexts import measuring, reserve_usd
 from ziggurat.domain import FailureKind, Job, JobKind
-from ziggurat.errors import ZigguratError
+from ziggurat.errors import CallFailed, RunTakenError, ZigguratError
 from ziggurat.events import (
     Body,
     Decided,
@@ -32,12 +32,11 @@ from ziggurat.machines import Machines
 from ziggurat.plan import Rules, Step
 from ziggurat.protocols import Forecast, Progress
 from ziggurat.runs import Interrupted, Run
-from ziggurat.searchers import RandomSearch
-from ziggurat.stoppers import Never
+from ziggurat.segments import Segment
+from ziggurat.stores import StoreError
 
 WAIT_S = 0.2
 TICK_S = 1.0
-BASELINE = "baseline"
 Planner = Callable[["Engine", int], Step]
 Tick = Callable[[float], Sequence[Body]]
 
@@ -64,7 +63,11 @@ class Engine:
         self._services: dict[str, tuple[Job, int]] = {}
         self._asked = self._mute = 0
         self._ticked = 0.0
-        self._settle_leftovers()
+        try:
+            self._settle_leftovers()
+        except BaseException:
+            self.pool.close(leave=True)
+            raise
 
     def _settle_leftovers(self) -> None:
         """Take in what an earlier controller left; what no machine works on any more is tried again."""
@@ -78,6 +81,7 @@ class Engine:
                 seconds = self.run.last_seen_utc - begun
                 failure = plan.lost("its controller ended before it did")
                 progress = Progress(True, max(0.0, seconds), failure=failure, retry=True)
+            self._record_rows(segment.job, progress)
             self._record_end(segment.job, progress)
 
     def context_rules(self, stage: str, *, reserve: bool) -> Rules:
@@ -125,7 +129,8 @@ class Engine:
         """Run a stage's segments until its plan is done; returns the last step, which says why it is.
 
         Raises:
-            Interrupted: Somebody asked the run to stop; running jobs were asked to checkpoint first.
+            Interrupted: Somebody asked the run to stop, or its store cannot be used; running jobs were asked
+                to checkpoint first.
         """
         self.pool.prepare(stage)
         self.idle, self._dry = Idle(self.pool.clock.monotonic()), None
@@ -144,6 +149,9 @@ class Engine:
         except (Interrupted, KeyboardInterrupt):
             self.interrupt()
             raise
+        except StoreError as error:
+            self.interrupt()
+            raise Interrupted(str(error)) from None
 
     def _count_idle(self) -> None:
         now = self.pool.clock.monotonic()
@@ -155,12 +163,16 @@ class Engine:
         self.run.record(SegmentPlanned(job, f.seconds, f.usd) for job, f in step.jobs)
         # a result may be there already if the journal was cut off behind the end of this job
         found = {job.key: self.pool.find(job) for job, _ in step.jobs}
-        self.run.record(
-            SegmentStarted(job.key, job.trial, "found" if found[job.key] else self.pool.start(job))
-            for job, _ in step.jobs
-        )
+        handles = {job: "found" if found[job.key] else self.pool.start(job) for job, _ in step.jobs}
+        try:
+            self.run.record(SegmentStarted(job.key, job.trial, handle) for job, handle in handles.items())
+        except RunTakenError:
+            for job in [j for j in handles if not found[j.key]]:  # who has the run now knows nothing of them
+                self.pool.cancel(job.key, 0.0)
+            raise
         for job, _ in step.jobs:
             if (progress := found[job.key]) is not None and progress.done:
+                self._record_rows(job, progress)
                 self._record_end(job, progress)
         if step.want:
             self._ask(stage, step.want)
@@ -184,7 +196,7 @@ class Engine:
         return any(job.kind is JobKind.PROPOSE for job, _ in self._services.values())
 
     def _collect(self) -> None:
-        for key, segment in list(self.run.history.open_segments.items()):
+        for key, segment in self._running().items():
             progress = self.pool.poll(key)
             self._record_rows(segment.job, progress)
             if progress.done:
@@ -195,6 +207,10 @@ class Engine:
                 del self._services[key]
                 self._take_proposals(progress, ends)
 
+    def _running(self) -> dict[str, Segment]:
+        """Open segments that have come as far as a machine."""
+        return {k: s for k, s in self.run.history.open_segments.items() if self.pool.has(k)}
+
     def _record_rows(self, job: Job, progress: Progress) -> None:
         self.run.record(Measured(job.key, job.trial, job.attempt, step, ms) for step, ms in progress.rows)
 
@@ -204,7 +220,7 @@ class Engine:
             bodies.append(Measured(job.key, job.trial, job.attempt, None, progress.measurements))
         if job.kind is JobKind.EXPORT and progress.payload is not None:
             told = {**progress.payload, "seen": self.run.history.length}
-            bodies.append(body_from_plain(told))
+            bodies += [body for body in [body_from_plain(told)] if isinstance(body, Decided)]
         failure, found = progress.failure, progress.measurements
         if failure is None:
             found += outcomes.derive(self.run.spec, self.run.history, job, found)
@@ -270,7 +286,8 @@ class Engine:
         """Have the service do a job that is no segment, and return its payload.
 
         Raises:
-            ZigguratError: It failed or took too long.
+            CallFailed: It failed.
+            ZigguratError: It took too long.
             Interrupted: Somebody asked the run to stop.
         """
         deadline = time.monotonic() + timeout_s
@@ -292,53 +309,22 @@ class Engine:
                 self.pool.cancel(job.key, 0.0)
                 raise ZigguratError(f"{job.kind.value} took longer than {timeout_s:g} s")
         if progress.failure is not None:
-            raise ZigguratError(progress.failure.text)
+            raise CallFailed(progress.failure.kind.value, progress.failure.text)
         return progress.payload
 
     def interrupt(self) -> None:
         """Ask all running jobs to checkpoint, wait for them within the grace, and journal their ends."""
         longest = 0.0
-        for key, segment in self.run.history.open_segments.items():
+        for key, segment in self._running().items():
             # what runs alone has no checkpoint to write, and holds up those that have
             grace = 0.0 if segment.job.exclusive else prices.job_launcher(self.run.spec, segment.job).grace_s
             longest = max(longest, grace)
             self.pool.cancel(key, grace)
         deadline = time.monotonic() + longest + 2.0
-        while self.run.history.open_segments and time.monotonic() < deadline:
+        while self._running() and time.monotonic() < deadline:
             self.pool.wait(WAIT_S)
             self._collect()
 
     def close(self, *, leave: bool = False) -> None:
         """End the workers; with `leave`, what runs on other machines goes on for another controller."""
         self.pool.close(leave=leave)
-
-
-def _device_free(engine: Engine) -> bool | None:
-    """Whether a candidate can be measured now, on a device with machines of its own; None if it has none."""
-    device = engine.run.spec.devices[0]
-    if device.launcher is None or not prices.measured_in(engine.run.spec, "search"):
-        return None
-    return engine.pool.free_on(device.name) > 0
-
-
-def search_planner(run: Run, stage: str = "search") -> Planner:
-    """The plan of the search, or of its random baseline, whose trials all go to the top rung."""
-    settings = run.spec.search
-    random = stage == BASELINE
-
-    def planner(engine: Engine, free: int) -> Step:
-        context = make_context(run.spec, run.history, stage)
-        return plan.next_jobs(
-            replace(context, trials=settings.baseline) if random else context,
-            free,
-            searcher=RandomSearch() if random else settings.proposer,
-            stopper=Never() if random else settings.decider,
-            joint=settings.strategy is not None and not random,
-            rules=engine.context_rules(stage, reserve=True),
-            service_free=engine.pool.free(JobKind.PROPOSE) > 0,
-            device_free=_device_free(engine),
-            asking=engine.asking,
-            exhausted=engine.exhausted,
-        )
-
-    return planner

@@ -113,8 +113,11 @@ class History:
         return self.stage_times.get(stage, (event.utc, None))[0]
 
     def _measure(self, body: Measured, _: Event) -> None:
-        if body.step is not None:
-            self.curves.setdefault(body.trial, []).append((body.step, body.measurements))
+        if body.step is None:
+            return
+        row, curve = (body.step, body.measurements), self.curves.setdefault(body.trial, [])
+        if row not in curve:  # a later controller is told again what a job has said to the one before
+            curve.append(row)
 
     def _end_trial(self, body: TrialEnded, _: Event) -> None:
         trial = self.trials[body.trial]

@@ -98,6 +98,10 @@ class Machines:
             self._roles.pop(key, None)
         return progress
 
+    def has(self, key: str) -> bool:
+        """Whether a job was started or found here, and its end has not been told yet."""
+        return key in self._roles
+
     def elapsed(self, key: str) -> float:
         """Worker seconds of a job so far; 0 if it does not run here."""
         return self._launchers[self._roles[key]].elapsed(key) if key in self._roles else 0.0

@@ -3,7 +3,8 @@
 RUN is the run directory, where the machine sees it, or the URL of the run in its store. What is to be done
 is in the job's order; signs of life and numbers go into its beat, which is written whole again and again; its
 result is written last. A second start under the same key, after a requeue, ends at once if there is a result,
-and goes on from the last checkpoint if there is only a beat.
+and goes on from the last checkpoint if there is only a beat. After a result the process may wait a little for
+the next segment of the trial, and does that too; a second start does whatever was passed on last.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from ziggurat.domain import Job, Measurement
 from ziggurat.errors import ZigguratError
 from ziggurat.events import job_from_plain, to_plain
 from ziggurat.jobs import Desk
-from ziggurat.launchers.results import Shelf, beat_key, home, order_key, result_key
+from ziggurat.launchers.relay import awaited, passed
+from ziggurat.launchers.results import Shelf, beat_key, heard, home, order_key, parsed, result_key
 from ziggurat.notices import Notices, sources
 from ziggurat.performing import Earlier, Keeper, Stop, attempt, leave
 from ziggurat.stores import Store, is_url, open_url
@@ -49,11 +51,13 @@ class Order:
         job: The job.
         grace_s: Seconds between the request to stop and the end by force.
         beat_s: Seconds between two signs of life.
+        linger_s: Seconds to wait for the next segment of the trial, after a result.
     """
 
     job: Job
     grace_s: float
     beat_s: float
+    linger_s: float = 0.0
 
 
 @dataclass
@@ -127,6 +131,7 @@ class Seat:
         """What was announced about the end of this machine, once something was."""
         self._busy = threading.Lock()
         self._grace_s = 0.0
+        self._last: Order | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         store: Store | None = None
         folder = Path(run)
@@ -166,32 +171,51 @@ class Seat:
             ZigguratError: There is no such order.
         """
         with self._busy:
+            self._last = None
             order = self._order(key)
             done = self._result(key, order.job)
             if done is not None:
                 return "failure" not in done
             self._grace_s = order.grace_s
-            return self._work(order, spent_s)
+            good = self._work(order, spent_s)
+            self._last = order if good else None
+            return good
+
+    def due(self, key: str) -> str:
+        """The job that a start under a key is for: that one, or the last that was passed on behind it."""
+        while (following := passed(self.shelf, key)) is not None:
+            key = following
+        return key
+
+    def following(self, asked: threading.Event) -> str | None:
+        """Wait for the next job after one that was done here; None if none comes, or an end is asked for."""
+        if self._last is None or self._last.linger_s <= 0 or asked.is_set() or self.notice:
+            return None
+        try:
+            return awaited(
+                self.shelf, self._last.job, self._last.linger_s, lambda s: asked.wait(s) or bool(self.notice)
+            )
+        except (ZigguratError, OSError) as error:
+            print(f"no further job is waited for: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the log
+            return None
 
     def _order(self, key: str) -> Order:
         raw = self.shelf.get(order_key(key))
         if raw is None:
             raise ZigguratError(f"{order_key(key)}: there is no such job; it may have been cancelled")
         plain = json.loads(raw)
-        return Order(job_from_plain(plain["job"]), float(plain["grace_s"]), float(plain["beat_s"]))
+        seconds = (float(plain.get(name, 0.0)) for name in ("grace_s", "beat_s", "linger_s"))
+        return Order(job_from_plain(plain["job"]), *seconds)
 
     def _result(self, key: str, job: Job) -> dict[str, Any] | None:
-        raw = self.shelf.get(result_key(key))
-        plain: dict[str, Any] | None = None if raw is None else json.loads(raw)
+        plain = parsed(self.shelf.get(result_key(key)))
         return plain if plain is not None and plain.get("job") == to_plain(job) else None
 
     def _earlier(self, job: Job) -> Earlier:
-        raw = self.shelf.get(beat_key(job.key))
-        plain: dict[str, Any] = {} if raw is None else json.loads(raw)
-        if plain.get("job") != to_plain(job):
+        beat = heard(parsed(self.shelf.get(beat_key(job.key))), job)
+        if beat is None:
             return Earlier()
-        checkpoint, starts = plain.get("checkpoint"), int(plain["starts"])
-        return Earlier(checkpoint, float(plain["seconds"]), float(plain["lost_s"]), starts)
+        return Earlier(beat["checkpoint"], beat["seconds"], beat["lost_s"], beat["starts"])
 
     def _work(self, order: Order, spent_s: float) -> bool:
         job = order.job
@@ -234,9 +258,9 @@ def _repeat(deed: Callable[[], None], every_s: float, over: threading.Event) -> 
 
 
 def main(run: str, key: str) -> int:
-    """Do one job; 0 if it came to a result, 1 if it failed.
+    """Do a job and those that follow on this machine; 0 if the last came to a result, 1 if it failed.
 
-    The job has a thread of its own: this one hears signals at once, and no library takes them for itself.
+    Each job has a thread of its own: this one hears signals at once, and no library takes them for itself.
     """
     asked = threading.Event()
     reasons: list[str] = []
@@ -250,14 +274,19 @@ def main(run: str, key: str) -> int:
     seat = Seat(run)
     if asked.is_set():
         return 1  # nothing has been begun, so nothing is to be kept
+    due: str | None = seat.due(key)
+    spent_s = time.time() - psutil.Process().create_time()
     with ThreadPoolExecutor(1) as thread:
-        spent_s = time.time() - psutil.Process().create_time()
-        done = thread.submit(seat.do, key, spent_s)
-        while not done.done():
-            if asked.wait(LOOK_S):
-                seat.ask_to_stop(reasons[0])
-                break
-        good = done.result()
+        while due is not None:
+            done = thread.submit(seat.do, due, spent_s)
+            while not done.done():
+                if asked.wait(LOOK_S):
+                    seat.ask_to_stop(reasons[0])
+                    break
+            good = done.result()
+            left = time.monotonic()
+            due = seat.following(asked)
+            spent_s = time.monotonic() - left
     seat.close()
     return 0 if good else 1
 

@@ -59,12 +59,15 @@ class Stop:
 
 
 def describe(error: BaseException) -> str:
-    """An exception as one line: type, text and the place in the user's reach."""
-    text = " ".join(str(error).split()) or "no text"
+    """An exception as one line: text, and of one that nobody has foreseen type and place too."""
+    from ziggurat.trainers import Diverged
+
+    text = (" ".join(str(error).split()) or "no text")[:LONGEST_TEXT]
+    if isinstance(error, (ZigguratError, Diverged)):
+        return text
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    name = "" if isinstance(error, ZigguratError) else f"{type(error).__name__}: "
-    return f"{name}{text[:LONGEST_TEXT]}{'' if isinstance(error, ZigguratError) else place}"
+    return f"{type(error).__name__}: {text}{place}"
 
 
 def classify(error: BaseException, reason: str = "stopped on request") -> Failure:
@@ -90,10 +93,14 @@ def fetch(folder: Path, store: Store | None, key: str | None) -> None:
     """Have a file of the run here, from the store if it is not.
 
     Raises:
-        StoreError: The store cannot be read.
+        StoreError: The store cannot be read, or does not have it.
     """
-    if store is not None and key is not None and not (folder / key).exists():
-        store.download(key, folder / key)
+    if store is None or key is None or (folder / key).exists():
+        return
+    if not store.download(key, folder / key):
+        raise StoreError(
+            f"{store.url.partition('?')[0]}: '{key}' is not there any more; restore it from a copy"
+        )
 
 
 @dataclass
@@ -105,12 +112,15 @@ class Keeper:
     job: Job
 
     def __post_init__(self) -> None:
-        """Remember what is there before the job begins."""
-        self._known = self._state()
+        """Nothing is kept yet."""
         self._lock = threading.Lock()
-        self._before = self._newest()
         self._kept: tuple[str, float] | None = None
         self._began = time.time()
+        self.begin()
+
+    def begin(self) -> None:
+        """Remember what is there before the job begins: that is not its work, and not to be kept again."""
+        self._known, self._before = self._state(), self._newest()
 
     def _newest(self) -> tuple[str, float] | None:
         """The youngest checkpoint inside a segment and when it was written (seconds since the epoch)."""
@@ -197,13 +207,14 @@ class Earlier:
 def attempt(desk: Desk, job: Job, row: Row, stop: Stop, keeper: Keeper, earlier: Earlier) -> dict[str, Any]:
     """Do a job, keep what it wrote, and return its result, whatever happens."""
     from ziggurat.jobs import resumed
-    from ziggurat.trainers import StopTraining
+    from ziggurat.trainers import StopTraining, TrainingFailed
 
     began, busy = time.monotonic(), time.process_time()
     result: dict[str, Any]
     try:
         given = resumed(job, earlier.checkpoint)
         fetch(desk.folder, keeper.store, given.checkpoint)
+        keeper.begin()
         outcome = desk.do(given, row, stop)
         keeper.keep()
         result = {
@@ -212,9 +223,10 @@ def attempt(desk: Desk, job: Job, row: Row, stop: Stop, keeper: Keeper, earlier:
             "payload": outcome.payload,
         }
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a failed job is a value, classified and kept
-        if not isinstance(error, StopTraining):
+        if not isinstance(error, (StopTraining, TrainingFailed)):  # a program of the user's has its own log
             traceback.print_exc()
         result = _failed(error, stop, keeper)
+        result["checkpoint"] = result["checkpoint"] or earlier.checkpoint
     result |= {"job": to_plain(job), "seconds": earlier.seconds + time.monotonic() - began}
     result["lost_s"] = earlier.lost_s + result.get("lost_s", 0.0)
     return result | {"cpu_s": time.process_time() - busy, "starts": earlier.starts + 1}

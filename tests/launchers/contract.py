@@ -7,6 +7,7 @@ from pathlib import Path
 from tests import real
 from tests.launchers import byhand
 from ziggurat.domain import FailureKind, Fidelity, Job, JobKind
+from ziggurat.launchers.dispatcher import Dispatcher
 from ziggurat.protocols import Launcher, Progress
 
 
@@ -81,6 +82,21 @@ def says_why_a_script_failed(place):
     assert "the rate brings bad luck" in progress.failure.text
     assert not progress.retry
     assert rows == []
+
+
+def goes_on_with_a_trial_where_it_was(place):
+    job = replace(byhand.train(place.number()), ladder=(Fidelity(2), Fidelity(4)))
+    handle = place.begin(job)
+    first, _ = real.ended(place.launcher, job.key)
+    assert first.failure is None
+    key = job.key.replace("train-0", "train-1")
+    more = replace(job, key=key, from_rung=0, to_rung=1, checkpoint=first.checkpoint)
+    again = place.begin(more)
+    progress, rows = real.ended(place.launcher, key)
+    assert progress.failure is None
+    assert [step for step, _ in rows] == [3, 4]
+    if isinstance(place.launcher, Dispatcher):
+        assert again == handle
 
 
 def takes_and_gives_back_places(place):

@@ -136,7 +136,7 @@ def test_a_cancelled_job_writes_its_checkpoint_and_can_go_on_from_there(desk):
 
 def test_a_job_that_its_scheduler_starts_again_charges_both_starts(desk):
     launcher, plain = desk.open()
-    job = byhand.train(1, epochs=20)
+    job = byhand.train(1, epochs=100)
     handle = launcher.start(job)
     training(launcher, job)
     before = json.loads((desk.folder / beat_key(job.key)).read_text())["seconds"]

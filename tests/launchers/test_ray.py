@@ -316,6 +316,16 @@ def test_a_worker_must_fit_on_a_node(
             ray_cluster.fits(setting, NODES)
 
 
+def test_a_ray_of_this_machine_has_no_gpus_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(ray_cluster, "OTHER_GPUS", ())
+    Ray(resources=Resources(gpus=1)).check()
+    with pytest.raises(SpecError, match=r"needs 2 gpus \(the most is 1 gpus\)"):
+        Ray(resources=Resources(gpus=2)).check()
+    monkeypatch.setattr(ray_cluster, "OTHER_GPUS", ("/",))
+    Ray(resources=Resources(gpus=2)).check()
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [

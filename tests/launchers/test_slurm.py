@@ -101,3 +101,21 @@ def test_accounting_is_read_where_there_is_some(
         "7": State.FAILED,
     }
     assert "exit code 3" in found["7"].text
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        ("slurm_load_partitions: Unable to contact slurm controller (connect failure)", "see with `sinfo`"),
+        ("invalid partition specified: lwo", "correct launcher.settings.partition"),
+        ("Unable to process configuration file", "correct the file that SLURM_CONF names"),
+        ("allocation failure: Invalid feature specification", "correct launcher.settings.constraint"),
+        ("Invalid --time specification", "correct launcher.settings.time"),
+        ("Requested node configuration is not available", "ask for less under launcher.resources"),
+        ("something new", "correct launcher.settings"),
+    ],
+)
+def test_what_slurm_refuses_is_told_with_a_cure(said: str, cure: str) -> None:
+    from ziggurat.launchers.torchx_slurm import _cured
+
+    assert _cured(slurm.SlurmError(f"`sbatch` says: {said}")).startswith(f"`sbatch` says: {said}; {cure}")

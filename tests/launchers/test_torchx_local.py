@@ -182,11 +182,19 @@ def test_each_job_sees_gpus_of_its_own(folder: Path, monkeypatch: pytest.MonkeyP
         assert scheduler.last_words(again) == "5"
 
 
-def test_more_gpus_than_there_are_is_found_before_the_run(
+def test_what_this_machine_has_not_is_found_before_the_run(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     setting = TorchX(scheduler="local_cwd", resources=Resources(gpus=2))
     with pytest.raises(SpecError, match=r"launcher.resources.gpus is 2, but this machine has 1"):
         LocalScheduler(setting, folder).check()
+    for changes, told in (
+        ({"resources": Resources(memory_mb=10**9)}, "launcher.resources.memory_mb is 1000000000, but this"),
+        ({"resources": Resources(cpus=1024)}, "launcher.resources.cpus is 1024, but this machine has"),
+        ({"python": "/no/python"}, "launcher.python is '/no/python', which is no program here"),
+    ):
+        with pytest.raises(SpecError, match=told):
+            LocalScheduler(TorchX(scheduler="local_cwd", **changes), folder).check()
+    LocalScheduler(TorchX(scheduler="local_cwd", python=sys.executable), folder).check()
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": ""}) == ()

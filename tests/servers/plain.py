@@ -1,6 +1,6 @@
 """A scheduler of processes on this machine, for tests of what is built on schedulers.
 
-It is as careless as a real one may be: jobs outlive whoever started them, and it can be told to pre-empt a job,
+It is as careless as a real one may be: jobs outlive whoever started them, it can be told to pre-empt a job,
 to queue it again, to lose its machine, to be out of reach, or to refuse.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from ziggurat.errors import ZigguratError
-from ziggurat.launchers.remote import RemoteSetting
+from ziggurat.launchers.remote import LingeringSetting
 from ziggurat.launchers.scheduler import Condition, Request, State
 from ziggurat.processes import MARK
 
@@ -129,7 +129,7 @@ class Plain:
                 time.sleep(0.01)
 
 
-class PlainSetting(RemoteSetting):
+class PlainSetting(LingeringSetting):
     """Its setting."""
 
     kind: Literal["plain"] = "plain"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ziggurat.launchers.remote import RemoteSetting
+from ziggurat.launchers.remote import LingeringSetting
 from ziggurat.launchers.scheduler import Request, Resources
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ RESERVED = "AWS_BATCH"
 ARN = r"^arn:aws[a-z-]*:[a-z0-9-]+:[a-z0-9-]*:[0-9]*:.+$"
 
 
-class AwsBatch(RemoteSetting):
+class AwsBatch(LingeringSetting):
     """Jobs of AWS Batch, in containers that read and write the run's store."""
 
     needs_store: ClassVar[bool] = True

@@ -19,14 +19,24 @@ from typing import TYPE_CHECKING, Any
 
 from ziggurat.domain import TRAINING, Failure, FailureKind, Job, JobKind
 from ziggurat.errors import ZigguratError
-from ziggurat.events import measurements_from_plain, to_plain
-from ziggurat.launchers.errand import Errand
+from ziggurat.events import to_plain
+from ziggurat.launchers.errand import SPEAKING, Errand
 from ziggurat.launchers.local import Local
 from ziggurat.launchers.pool import Pool
+from ziggurat.launchers.relay import Kept, Relay, pass_on, passed, withdraw
 from ziggurat.launchers.remote import job_name
-from ziggurat.launchers.results import Shelf, beat_key, from_plain, order_key, result_key
+from ziggurat.launchers.results import (
+    Shelf,
+    beat_key,
+    from_plain,
+    next_key,
+    order_key,
+    parsed,
+    result_key,
+)
 from ziggurat.launchers.scheduler import OVER, Condition, State
 from ziggurat.protocols import Clock, Progress, Site
+from ziggurat.stores import StoreError
 
 if TYPE_CHECKING:
     from ziggurat.launchers.remote import RemoteSetting
@@ -36,9 +46,6 @@ log = logging.getLogger(__name__)
 LOOKS_AT_ONCE = 8
 AFTERMATH_S = 5.0
 """Seconds that a result may take to become visible after the scheduler says that its job is over."""
-LONGEST_BEAT_S = 10.0
-_SPEAKING = frozenset({State.SUCCEEDED, State.FAILED, State.GONE})
-"""Ends whose cause may lie in the job itself, so that its output says more."""
 
 
 class Dispatcher:
@@ -53,8 +60,10 @@ class Dispatcher:
         serves = not site.role
         self._service = Pool(Local(), site.folder, 0) if serves else None
         self._errands: dict[str, Errand] = {}
+        self._relay = Relay(settings, self._shelf)
         self._looked = 0.0
         self._mute_since: float | None = None
+        self._deaf = False
         self._threads = ThreadPoolExecutor(LOOKS_AT_ONCE, thread_name_prefix="looks")
 
     def _served(self, kind: JobKind) -> Pool | None:
@@ -75,27 +84,41 @@ class Dispatcher:
         return max(0, (self.site.workers or 1) - len(self._errands))
 
     def start(self, job: Job) -> str:
-        """Write a job's order and submit it."""
+        """Write a job's order, and submit it or pass it on to a machine that waits for it."""
         service = self._served(job.kind)
         if service is not None:
             return service.start(job)
-        order = {
-            "job": to_plain(job),
-            "grace_s": self.settings.grace_s,
-            "beat_s": min(LONGEST_BEAT_S, self.settings.lease_s / 6),
-        }
+        kept = self._relay.take(job)
+        order = self.settings.order(job) | ({} if kept is None else {"after": kept.told()})
         self._shelf.put(order_key(job.key), json.dumps(order).encode())
-        for key in (result_key(job.key), beat_key(job.key)):  # of another job under a key that is given again
-            self._shelf.remove(key)
+        for of in (result_key, beat_key, next_key):  # of another job under a key that is given again
+            self._shelf.remove(of(job.key))
+        if kept is not None and pass_on(self._shelf, kept.job, job.key):
+            errand = kept.errand(job, self.settings.limit_s(job))
+        else:
+            errand = self._submitted(job)
+        self._errands[job.key] = errand
+        return errand.handle
+
+    def _submitted(self, job: Job) -> Errand:
+        self._relay.make_room((self.site.workers or 1) - len(self._errands) - 1)
         try:
             handle = self.scheduler.submit(self.settings.request(self.site, job))
         except ZigguratError as error:
-            # the refusal is the job's end, so that the rest of the run goes on within its tolerance
-            failure = Failure(FailureKind.LOST, f"not taken by the scheduler: {error}")
-            self._errands[job.key] = Errand(job, "", 0.0, end=Progress(True, 0.0, failure=failure))
-            return "refused"
-        self._errands[job.key] = Errand(job, handle, job.time_limit_s or self.settings.time_limit_s)
-        return handle
+            known = self._known(job)  # the answer may have been lost, and not the question
+            if known is None:
+                # the refusal is the job's end, so that the rest of the run goes on within its tolerance
+                failure = Failure(FailureKind.LOST, f"not taken by the scheduler: {error}")
+                return Errand(job, "refused", 0.0, end=Progress(True, 0.0, failure=failure))
+            handle = known
+        return Errand(job, handle, self.settings.limit_s(job))
+
+    def _known(self, job: Job) -> str | None:
+        """The handle of a job, if the scheduler can say that it has it."""
+        try:
+            return self.scheduler.look_up(job_name(self.site.folder.name, job.key))
+        except ZigguratError:
+            return None
 
     def find(self, job: Job, handle: str = "") -> Progress | None:
         """The result of a job, or where it stands if the scheduler still has it; it is ours then."""
@@ -105,24 +128,32 @@ class Dispatcher:
         if order is None or order.get("job") != to_plain(job):
             return None
         if (found := self._result(job)) is not None:
-            return found
-        handle = (
-            handle
-            if handle not in {"", "found", "refused"}
-            else self.scheduler.look_up(self._name(job)) or ""
-        )
-        if not handle:
-            return None
-        errand = Errand(job, handle, job.time_limit_s or self.settings.time_limit_s)
+            done = Errand(job, "", 0.0)
+            done.hear(self._get(beat_key(job.key)))
+            return replace(found, rows=done.news())
+        errand = self._found_again(job, handle, order.get("after"))
+        if errand is None:
+            unknown = Errand(job, "", 0.0, condition=Condition(State.GONE))
+            unknown.hear(self._get(beat_key(job.key)))
+            return replace(unknown.obituary(), rows=unknown.news()) if unknown.beat else None
+        handle = errand.handle
         errand.stand(self.scheduler.conditions([handle]).get(handle, Condition(State.GONE)))
         errand.hear(self._get(beat_key(job.key)) or {})
-        if errand.condition.state in OVER:
-            return self._result(job) or errand.obituary(self._words(errand))
-        self._errands[job.key] = errand
+        if errand.after is None and errand.since is not None:
+            errand.since -= errand.seconds
+        self._errands[job.key] = errand  # even if it is over: what it has written may not have come to light
         return Progress(done=False, seconds=errand.seconds)
 
-    def _name(self, job: Job) -> str:
-        return job_name(self.site.folder.name, job.key)
+    def _found_again(self, job: Job, handle: str, after: dict[str, Any] | None) -> Errand | None:
+        """The job of an earlier controller: passed on, or else submitted with this handle or none known."""
+        if after is not None:
+            kept = Kept.read(after)
+            if passed(self._shelf, kept.job.key) == job.key:
+                return kept.errand(job, self.settings.limit_s(job))
+            handle = ""  # it was passed on in vain, and perhaps submitted then
+        if handle in {"", "found", "refused"}:
+            handle = self.scheduler.look_up(job_name(self.site.folder.name, job.key)) or ""
+        return Errand(job, handle, self.settings.limit_s(job)) if handle else None
 
     def poll(self, key: str) -> Progress:
         """Where a job stands, with the numbers since the last poll."""
@@ -131,8 +162,7 @@ class Dispatcher:
             if self._service is None:
                 raise KeyError(key)
             return self._service.poll(key)
-        rows = tuple((step, measurements_from_plain(found)) for step, found in errand.rows)
-        errand.rows = []
+        rows = errand.news()
         if errand.end is None:
             return Progress(done=False, seconds=errand.seconds, rows=rows)
         del self._errands[key]
@@ -171,7 +201,19 @@ class Dispatcher:
         running = [e for e in self._errands.values() if e.end is None]
         if running and now - self._looked >= self.settings.poll_s:
             self._looked = now
-            self._look(running)
+            try:
+                self._look(running)
+                self._deaf = False
+            except StoreError as error:
+                self._excuse(running, error)
+
+    def _excuse(self, errands: list[Errand], error: StoreError) -> None:
+        """Nothing can be read just now: that is no fault of the jobs, and no end of any."""
+        if not self._deaf:
+            log.warning("what jobs have written cannot be read, they go on: %s", error)
+        self._deaf = True
+        for errand in errands:
+            errand.excused = time.monotonic()
 
     def _look(self, errands: list[Errand]) -> None:
         """Read what jobs have written, ask the scheduler how they stand, and end what has ended."""
@@ -179,13 +221,17 @@ class Dispatcher:
             errands, self._threads.map(lambda e: self._get(beat_key(e.job.key)), errands), strict=True
         ):
             errand.hear(beat or {})
-        conditions = self._conditions([e.handle for e in errands])
+        conditions = self._conditions(list(dict.fromkeys(e.handle for e in errands)))
         for errand in errands:
             errand.stand(conditions.get(errand.handle, errand.condition))
         for errand, end in zip(errands, self._threads.map(self._ended, errands), strict=True):
             errand.end = end
-            if end is None:
+            if end is not None:
+                self._relay.keep(errand)
+            elif not errand.astray:
                 self._hurry(errand)
+            elif errand.settled(AFTERMATH_S):
+                self._send_after_all(errand)
 
     def _conditions(self, handles: list[str]) -> dict[str, Condition]:
         """What the scheduler says; nothing if it does not answer just now."""
@@ -206,6 +252,7 @@ class Dispatcher:
             return None
         found = self._result(errand.job)
         if found is not None:
+            errand.hear(self._get(beat_key(errand.job.key)))  # with its last numbers, written just before
             if errand.condition.state not in OVER:
                 self._after(errand, found)
             return errand.judged(found)
@@ -213,10 +260,20 @@ class Dispatcher:
             errand.over_since = None
             return None
         errand.over_since = errand.over_since or time.monotonic()
-        late = time.monotonic() - errand.over_since
-        if errand.condition.state in _SPEAKING and late < AFTERMATH_S:
-            return None  # the file system or the store may be behind
+        if errand.astray or not errand.settled(AFTERMATH_S):
+            return None
         return errand.obituary(self._words(errand))
+
+    def _send_after_all(self, errand: Errand) -> None:
+        """Submit a job that its machine has ended without; that machine does not come back to it."""
+        assert errand.after is not None
+        try:
+            withdraw(self._shelf, errand.after)
+        except ZigguratError as error:
+            log.warning("job %s cannot be submitted yet: %s", errand.job.key, error)
+            return
+        del self._errands[errand.job.key]
+        self._errands[errand.job.key] = self._submitted(errand.job)
 
     def _after(self, errand: Errand, found: Progress) -> None:
         """A pre-empted job may be queued again by its scheduler, though it has said all it had to say."""
@@ -225,7 +282,7 @@ class Dispatcher:
 
     def _words(self, errand: Errand) -> str:
         """The last line of a job's output, where that says more than its scheduler."""
-        if errand.verdict is not None or errand.condition.state not in _SPEAKING:
+        if errand.verdict is not None or errand.condition.state not in SPEAKING:
             return ""
         try:
             return self.scheduler.last_words(errand.handle)
@@ -243,7 +300,9 @@ class Dispatcher:
                 self._cancel(errand)
                 errand.end = errand.obituary()
             return
-        if errand.seconds > errand.limit_s:
+        if errand.outstays(self.settings.lasts_s(errand.job)):
+            self.cancel(errand.job.key, self.settings.grace_s)  # it goes on in a job of its own
+        elif errand.seconds > errand.limit_s:
             errand.verdict = Failure(FailureKind.TIMEOUT, f"longer than its limit of {errand.limit_s:g} s")
         elif errand.silent(self.settings.lease_s):
             errand.verdict = Failure(
@@ -259,14 +318,15 @@ class Dispatcher:
 
     def _get(self, key: str) -> dict[str, Any] | None:
         """The JSON that is written under a key, if anything is."""
-        raw = self._shelf.get(key)
-        return None if raw is None else dict(json.loads(raw))
+        return parsed(self._shelf.get(key))
 
     def close(self, *, leave: bool = False) -> None:
         """End what runs, unless it is left to another controller."""
         for errand in self._errands.values():
             if errand.end is None and not leave:
                 self._cancel(errand)
+        if not leave:
+            self._relay.make_room(0)
         self._errands.clear()
         self._threads.shutdown(wait=False)
         try:

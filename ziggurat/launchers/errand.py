@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ziggurat.domain import Failure, FailureKind, Job
-from ziggurat.events import to_plain
-from ziggurat.launchers.scheduler import Condition, State
+from ziggurat.domain import Failure, FailureKind, Job, Measurement
+from ziggurat.events import measurements_from_plain
+from ziggurat.launchers.results import heard
+from ziggurat.launchers.scheduler import OVER, Condition, State
 from ziggurat.protocols import Progress
 
 _CAUSES = {
@@ -20,6 +21,8 @@ _CAUSES = {
     State.OUT_OF_MEMORY: (FailureKind.OUT_OF_MEMORY, False),
 }
 """What the end of a job without a result means, and whether it does not count against its trial."""
+SPEAKING = frozenset({State.SUCCEEDED, State.FAILED, State.GONE})
+"""Ends whose cause may lie in the job itself, so that its output says more."""
 
 
 @dataclass
@@ -29,9 +32,15 @@ class Errand:
     job: Job
     handle: str
     limit_s: float
+    after: Job | None = None
+    """The job that its machine did before, if it was passed on there and not submitted on its own."""
+    since: float | None = None
+    """When its machine was first seen to run, in seconds since 1970."""
     beat: dict[str, Any] = field(default_factory=dict)
     heard: float | None = None
     """When a new beat was last seen, or when the job was first said to run."""
+    excused: float = 0.0
+    """When beats could last not be read, for a reason that is not the job's."""
     condition: Condition = field(default_factory=partial(Condition, State.PENDING))
     stood: float = field(default_factory=time.monotonic)
     """When the scheduler last said how it stands."""
@@ -53,15 +62,23 @@ class Errand:
             return seen
         return max(seen, float(self.beat["seconds"]) + (now - self.heard if runs else 0.0))
 
-    def hear(self, beat: dict[str, Any]) -> None:
-        """Take in a beat."""
-        if beat.get("utc") == self.beat.get("utc") or beat.get("job") != to_plain(self.job):
+    def hear(self, plain: dict[str, Any] | None) -> None:
+        """Take in a beat, if there is one."""
+        if plain is None or plain.get("utc") == self.beat.get("utc"):
+            return
+        beat = heard(plain, self.job)
+        if beat is None:
             return
         self.beat, self.heard = beat, time.monotonic()
         for step, measurements in beat["rows"]:
             if step not in self.steps:
                 self.steps.add(step)
-                self.rows.append((int(step), measurements))
+                self.rows.append((step, measurements))
+
+    def news(self) -> tuple[tuple[int, tuple[Measurement, ...]], ...]:
+        """Steps and what was measured there, since this was asked last."""
+        rows, self.rows = self.rows, []
+        return tuple((step, measurements_from_plain(found)) for step, found in rows)
 
     def stand(self, condition: Condition) -> None:
         """Take in what the scheduler says."""
@@ -69,13 +86,33 @@ class Errand:
         if ran:
             self.ran_s += now - self.stood
         elif condition.state is State.RUNNING:
-            self.heard = now
+            self.heard, self.since = now, time.time()
         self.condition, self.stood = condition, now
 
     def silent(self, lease_s: float) -> bool:
         """Whether it is said to run, but has given no sign of life for so long."""
         runs = self.condition.state is State.RUNNING
-        return runs and self.heard is not None and time.monotonic() - self.heard > lease_s
+        return runs and self.heard is not None and time.monotonic() - max(self.heard, self.excused) > lease_s
+
+    def settled(self, aftermath_s: float) -> bool:
+        """Whether all has come to light that a job that is over has written; file systems may be behind."""
+        if self.over_since is None:
+            return False
+        return self.condition.state not in SPEAKING or time.monotonic() - self.over_since >= aftermath_s
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether it was passed on to a machine that ended without having begun it."""
+        return self.after is not None and self.condition.state in OVER and not self.beat
+
+    @property
+    def astray(self) -> bool:
+        """Whether it is to be submitted on its own for that reason."""
+        return self.forgotten and self.stop_by is None
+
+    def outstays(self, lasts_s: float) -> bool:
+        """Whether the machine that it was passed on to will soon have had its time."""
+        return self.after is not None and self.since is not None and time.time() - self.since > lasts_s
 
     def judged(self, found: Progress) -> Progress:
         """A result, with the reason for the end by force if it came of one."""
@@ -90,7 +127,9 @@ class Errand:
             words: The last line of its output, if there is one.
         """
         failure, retry = self.verdict, None
-        if failure is None:
+        if failure is None and self.forgotten:
+            failure = Failure(FailureKind.PREEMPTED, "stopped before it began")
+        elif failure is None:
             state = self.condition.state
             kind, retry = _CAUSES.get(state, (FailureKind.LOST, False))
             told = "; ".join(t for t in (self.condition.text, words) if t)

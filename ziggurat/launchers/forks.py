@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.launchers.child import Start
+from ziggurat.launchers.remote import THREAD_VARIABLES
 from ziggurat.processes import MARK
 
 log = logging.getLogger(__name__)
@@ -37,9 +38,7 @@ _IMPORT_PREFIXES = (
     "PYTHON", "TORCH", "PYTORCH", "LIGHTNING", "PL_", "LD_", "KMP_", "GOMP_", "MALLOC_", "GLIBC_", "NPY_",
 )  # fmt: skip
 """Variables that Python and the libraries read when they are loaded; others are read by user code."""
-_ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
-)
+_ONE_THREAD = dict.fromkeys(THREAD_VARIABLES, "1")
 """A library that makes threads when it is loaded could not be forked."""
 _GPU_LEFT_ALONE = "PYTORCH_NVML_BASED_CUDA_CHECK"
 """Has torch look for GPUs without starting their driver, which no fork could use."""

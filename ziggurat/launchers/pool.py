@@ -14,6 +14,7 @@ import contextlib
 import selectors
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,18 +113,8 @@ class Pool:
         rows = tuple((step, measurements_from_plain(m)) for step, m in self._rows.get(key, []))
         self._rows[key] = []
         if key in self._ended:
-            progress = self._ended.pop(key)
             del self._rows[key]
-            return Progress(
-                done=True,
-                seconds=progress.seconds,
-                rows=rows,
-                measurements=progress.measurements,
-                checkpoint=progress.checkpoint,
-                failure=progress.failure,
-                retry=progress.retry,
-                payload=progress.payload,
-            )
+            return replace(self._ended.pop(key), rows=rows)
         return Progress(done=False, seconds=self.elapsed(key), rows=rows)
 
     def elapsed(self, key: str) -> float:
@@ -193,7 +184,9 @@ class Pool:
         if worker.stop_by is not None and now > worker.stop_by:
             return Failure(FailureKind.PREEMPTED, "stopped without a checkpoint: the grace was over")
         if worker.job is not None and worker.seconds() > worker.limit_s:
-            return Failure(FailureKind.TIMEOUT, f"longer than its limit of {worker.limit_s:g} s")
+            text = f"longer than its limit of {worker.limit_s:g} s"
+            cure = "; raise time_limit_s of its launcher" if worker.limit_s == settings.time_limit_s else ""
+            return Failure(FailureKind.TIMEOUT, text + cure)
         if worker.deaf_since is not None and now - worker.deaf_since > DEAF_S:
             return Failure(FailureKind.LOST, "the worker closed its line to the controller")
         if worker.ready and now - worker.heard > settings.lease_s:

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from ziggurat.errors import SpecError
+from ziggurat.launchers import gpus
 
 if TYPE_CHECKING:
     from ziggurat.launchers.ray_launcher import Ray
 
 KNOCK_S = 3.0
+OTHER_GPUS = ("/dev/kfd", "/dev/dri")
+"""Where there are GPUs of AMD and Intel."""
 MB = 2**20
 QUIET = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # all of them: how jobs end is told by their trials
@@ -188,11 +191,11 @@ def demand(setting: Ray) -> dict[str, float]:
 
 
 def this_machine() -> Mapping[str, float]:
-    """What a Ray that is started here would have at most; GPUs are counted by Ray only."""
+    """What a Ray that is started here would have at most; GPUs other than NVIDIA's are counted by Ray only."""
     return {
         "CPU": float(os.cpu_count() or 1),
         "memory": float(psutil.virtual_memory().total),
-        "GPU": float("inf"),
+        "GPU": float("inf") if any(map(os.path.exists, OTHER_GPUS)) else float(len(gpus.visible())),
     }
 
 

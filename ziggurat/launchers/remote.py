@@ -9,19 +9,21 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
+from ziggurat.domain import Job, JobKind
+from ziggurat.events import to_plain
 from ziggurat.launchers.scheduler import Request, Resources, Scheduler
 from ziggurat.setting import Setting
 
 if TYPE_CHECKING:
-    from ziggurat.domain import Job
     from ziggurat.launchers.dispatcher import Dispatcher
     from ziggurat.protocols import Site
 
 LONGEST_NAME = 63
+LONGEST_BEAT_S = 10.0
 EXTRA_S = 60.0
 """Seconds beyond the limit of a job, after which the scheduler may end it itself."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -66,6 +68,16 @@ class RemoteSetting(Setting):
             for k, v in given.items()
         }
 
+    @field_validator("environment")
+    @classmethod
+    def _named(cls, environment: dict[str, str]) -> dict[str, str]:
+        for name, value in environment.items():
+            if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
+                raise ValueError(f"'{name}' cannot be the name of a variable; use letters, digits and _")
+            if "\0" in value:
+                raise ValueError(f"the value of {name} holds a null character; remove it")
+        return environment
+
     @property
     def needs_store(self) -> bool:
         """Whether the machines cannot see the run directory in any case."""
@@ -75,6 +87,28 @@ class RemoteSetting(Setting):
     def starts_processes(self) -> bool:
         """Whether anything could outlive its controller: the local service could."""
         return True
+
+    def order(self, job: Job) -> dict[str, Any]:
+        """What is written down about a job for its machine."""
+        return {
+            "job": to_plain(job),
+            "grace_s": self.grace_s,
+            "beat_s": min(LONGEST_BEAT_S, self.lease_s / 6),
+            "linger_s": self.waits_s(job),
+        }
+
+    def limit_s(self, job: Job) -> float:
+        """Seconds that a segment may take."""
+        return job.time_limit_s or self.time_limit_s
+
+    def waits_s(self, job: Job) -> float:
+        """Seconds that the machine of a job waits for the next segment of its trial; 0: it ends at once."""
+        del job
+        return 0.0
+
+    def lasts_s(self, job: Job) -> float:
+        """Seconds that the machine of a job has before it is to checkpoint, all its segments together."""
+        return self.limit_s(job)
 
     def clock(self, last_utc: float) -> Callable[[], float]:
         """The time of what happens: the machine's."""
@@ -111,11 +145,28 @@ class RemoteSetting(Setting):
             name=job_name(site.folder.name, job.key),
             command=(python, "-m", "ziggurat.once", run, job.key),
             resources=self.resources,
-            time_limit_s=(job.time_limit_s or self.time_limit_s) + self.grace_s + EXTRA_S,
+            time_limit_s=self.limit_s(job) + self.waits_s(job) + self.grace_s + EXTRA_S,
             grace_s=self.grace_s,
             environment=environment,
             folder=site.folder / "logs",
         )
+
+
+class LingeringSetting(RemoteSetting):
+    """The base of those whose every job would be a new process, did it not wait for the next segment."""
+
+    linger_s: float = Field(
+        default=5,
+        ge=0,
+        le=600,
+        description="Seconds a machine is kept for the next segment of its trial, poll_s not counted; 0: "
+        "every segment is a job of its own.",
+    )
+
+    def waits_s(self, job: Job) -> float:
+        """Seconds that the machine of a job waits for the next segment of its trial, if there may be one."""
+        goes_on = job.kind is JobKind.TRAIN and job.to_rung < len(job.ladder) - 1
+        return self.linger_s + self.poll_s if goes_on and self.linger_s > 0 else 0.0
 
 
 def job_name(run_id: str, key: str) -> str:

@@ -177,6 +177,16 @@ def condition_of(row: Row) -> Condition:
     return Condition(state, f"{row.state}{reason}{where}{end}{again}")
 
 
+def seconds_of(time: str) -> float:
+    """A time limit as Slurm takes it: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS; 0 for no limit."""
+    days, dash, rest = time.rpartition("-")
+    parts = [_whole(part) for part in rest.split(":")]
+    first = 3600 if dash or len(parts) > 2 else 60  # noqa: PLR2004 - hours are given
+    return 86400 * _whole(days) + sum(
+        n * unit for n, unit in zip(parts, (first, first // 60, 1), strict=False)
+    )
+
+
 def exit_words(status: int) -> str:
     """An exit status as `wait` gives it, in words."""
     if os.WIFSIGNALED(status):

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from ziggurat.launchers.remote import RemoteSetting
+from ziggurat.launchers.remote import EXTRA_S, LingeringSetting
 
 if TYPE_CHECKING:
+    from ziggurat.domain import Job
     from ziggurat.launchers.scheduler import Scheduler
 
 Backend = Literal["local_cwd", "local_docker", "slurm", "kubernetes"]
@@ -31,7 +32,7 @@ OURS = {
 Plain = str | int | float | bool
 
 
-class TorchX(RemoteSetting):
+class TorchX(LingeringSetting):
     """One process for each segment, started through TorchX on this machine or by a cluster's scheduler."""
 
     kind: Literal["torchx"] = "torchx"
@@ -96,6 +97,19 @@ class TorchX(RemoteSetting):
         from ziggurat.launchers.torchx_app import checked_settings
 
         return checked_settings(self)
+
+    def waits_s(self, job: Job) -> float:
+        """Seconds to wait for a next segment; none on this machine with a GPU that others could have."""
+        own = self.backend == "local_cwd" and self.resources.gpus > 0
+        return 0.0 if own else super().waits_s(job)
+
+    def lasts_s(self, job: Job) -> float:
+        """Seconds that the machine of a job has; less where Slurm is given a shorter time."""
+        from ziggurat.launchers.slurm import seconds_of
+
+        own = super().lasts_s(job)
+        given = seconds_of(str(self.settings.get("time", ""))) if self.backend == "slurm" else 0.0
+        return min(own, given - self.grace_s - EXTRA_S) if given else own
 
     def scheduler(self, folder: Path) -> Scheduler:
         """The scheduler's own side of it, for a run directory; nothing is reached for yet."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from torchx.schedulers import local_scheduler
 
 from ziggurat.errors import SpecError, ZigguratError
@@ -93,17 +95,23 @@ class LocalScheduler:
         self._gpus: tuple[str, ...] | None = None
 
     def check(self) -> None:
-        """Whether this machine has the GPUs that a job needs.
+        """Whether this machine has what a job needs.
 
         Raises:
             SpecError: It has not.
         """
-        wanted, here = self._setting.resources.gpus, len(self._all_gpus())
-        if wanted > here:
-            raise SpecError(
-                f"launcher.resources.gpus is {wanted}, but this machine has {here}; lower it, or take "
-                f"another launcher.scheduler"
-            )
+        wanted = self._setting.resources
+        memory = int(psutil.virtual_memory().total / 1e6)
+        has = {"cpus": os.cpu_count() or 1, "memory_mb": memory, "gpus": len(self._all_gpus())}
+        for name, here in has.items():
+            if (getattr(wanted, name) or 0) > here:
+                raise SpecError(
+                    f"launcher.resources.{name} is {getattr(wanted, name)}, but this machine has {here}; "
+                    "lower it, or take another launcher.scheduler"
+                )
+        python = self._setting.python
+        if python is not None and shutil.which(python) is None:
+            raise SpecError(f"launcher.python is '{python}', which is no program here; correct it")
 
     def _all_gpus(self) -> tuple[str, ...]:
         """GPUs that this process may use; looked for once, and only if jobs need some."""

@@ -287,10 +287,14 @@ def _cured(error: slurm.SlurmError) -> str:
         "generic resource": "lower launcher.resources.gpus, or take a partition with GPUs",
         "gres": "lower launcher.resources.gpus, or take a partition with GPUs",
         "could not establish a configuration source": "start where Slurm is set up, or set SLURM_CONF",
+        "configuration file": "correct the file that SLURM_CONF names",
+        "invalid feature": "correct launcher.settings.constraint",
+        "--time": "correct launcher.settings.time",
         "user id": "start the controller as a user whom the cluster knows",
+        "not on the path": "",  # it says so itself
     }
     low = text.lower()
-    cure = next((c for words, c in cures.items() if words in low), None)
-    if cure is None and error.transient:
+    cure = next((c for words, c in cures.items() if words in low), "correct launcher.settings")
+    if error.transient:
         cure = "see with `sinfo` whether the cluster is up"
     return f"{text}; {cure}" if cure else text
