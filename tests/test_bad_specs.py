@@ -48,7 +48,12 @@ CASES = {
         "missing",
         "asha, median, never",
     ),
-    "unknown kind of data": ("data={kind: mnist}", "data.kind:", "'mnist'", "digits, external, idx, npz, python"),
+    "unknown kind of data": (
+        "data={kind: mnist}",
+        "data.kind:",
+        "'mnist'",
+        "digits, external, idx, npz, python",
+    ),
     "unknown kind of trainer": (
         "search.trainer={kind: keras}",
         "search.trainer.kind:",
@@ -167,6 +172,26 @@ CASES = {
     "no workers": ("search.workers=0", "search.workers:", "given: 0", "at least 1"),
     "unknown device": ("devices=[{device: tpu}]", "devices[0].device:", "'tpu'", "cpu"),
     "device twice": ("devices=[{name: a}, {name: a}]", "devices:", "['a', 'a']", "its own name"),
+    "variable that is no name": (
+        "launcher={kind: torchx, scheduler: slurm, environment: {'A=B': x}}",
+        "launcher.environment:",
+        "'A=B'",
+        "letters, digits and _",
+    ),
+    "variable that no process can have": (
+        'launcher={kind: ray, environment: {A: "x\\0y"}}',
+        "launcher.environment:",
+        "value of A",
+        "null character",
+    ),
+    "setting of another scheduler": (
+        "launcher={kind: torchx, scheduler: slurm, settings: {partitoin: low}}",
+        "launcher.settings.partitoin",
+        "unknown to slurm",
+        "did you mean partition?",
+    ),
+    "bucket that is no name": ("store=s3://b/p", "store", "'b'", "3 to 63 letters"),
+    "store of another cloud": ("store=gs://bucket/p", "store:", "'gs://'", "s3://BUCKET/PREFIX"),
     "tracking in a folder": ("tracking={uri: mlruns}", "tracking", "'mlruns'", "sqlite:///"),
 }
 
@@ -343,6 +368,27 @@ def test_runs_directory_that_cannot_be_written_is_refused(
     )
     bad.hold(line, f"--runs-dir {blocked}/runs", "cannot be written", "name a writable directory")
     assert blocked.read_text() == "mine"
+
+
+@pytest.mark.parametrize("path", ["runs", "runs/../runs"])
+def test_store_where_run_directories_are_is_refused(
+    path: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = str(ROOT / "examples/digits.yaml")
+    (line,) = refused(capsys, here, "run", spec, "--set", f"store={path}", "--runs-dir", "runs")
+    bad.hold(line, "store.path", str(here / "runs"), "where run directories are", "another directory")
+
+
+@pytest.mark.parametrize(
+    "store", ["s3://me:hunter2@bucket/p", "{kind: s3, bucket: bucket, endpoint: 'http://me:hunter2@host:1'}"]
+)
+def test_login_in_an_address_is_in_no_message(
+    store: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = str(ROOT / "examples/digits.yaml")
+    (line,) = refused(capsys, here, "validate", spec, "--set", f"store={store}")
+    bad.hold(line, "store", "holds credentials", "AWS_ACCESS_KEY_ID", "(hidden)@")
+    assert "hunter2" not in line
 
 
 def test_secret_of_a_variable_is_in_no_message(

@@ -241,6 +241,7 @@ def test_a_store_that_does_not_work_leaves_no_run(tmp_path):
 def test_a_store_cannot_be_where_run_directories_are(tmp_path):
     with pytest.raises(SpecError, match=r"store\.path .* is where run directories are"):
         create(tmp_path / "store", settings(tmp_path))
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_run_that_came_to_nothing_is_removed_from_its_store_too(run):

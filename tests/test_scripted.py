@@ -148,6 +148,19 @@ def test_what_does_not_go_together_is_refused_in_one_line(changes, words):
     refused(*words, **changes)
 
 
+def test_a_launcher_gives_a_script_more_time_to_end_than_the_script_gets():
+    own = scripts.trainer(HERE, grace_s=20)
+    refused("launcher.grace_s is 10, search.trainer.grace_s 20", "raise it by", search=search(own))
+    refused("launcher.grace_s is 20,", search=search(own), launcher={"grace_s": 20})
+    refused("search.trainer.grace_s 5", launcher={"kind": "torchx", "scheduler": "slurm", "grace_s": 5})
+    assert parsed(search=search(own), launcher={"grace_s": 21})
+    assert parsed(launcher={"kind": "torchx", "scheduler": "slurm"})
+    retrain = {"k": 1, "launcher": {"grace_s": 4}}
+    refused("retrain.launcher.grace_s is 4, search.trainer.grace_s 5", retrain=retrain)
+    refused("launcher.grace_s is 10, retrain.trainer.grace_s 20", retrain={"k": 1, "trainer": own})
+    assert parsed(retrain={**retrain, "enabled": False})
+
+
 def test_external_data_are_refused_without_a_script():
     refused("data.kind 'external'", "'lightning'", space={"kind": "mlp"}, data=SHAPED, search={"trials": 3},
             objectives=[{"metric": "val_accuracy", "reference": 0.1}])  # fmt: skip

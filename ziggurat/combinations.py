@@ -236,7 +236,7 @@ def _recipe_fits(parts: Parts, full: Script) -> None:
 
 
 def _graces_fit(parts: Parts, trainer: Script) -> None:
-    """A script must have ended, and its checkpoint be kept, before its launcher ends what it runs by force."""
+    """A script must have ended, and its checkpoint be kept, before its launcher ends it by force."""
     trainings = [("launcher", parts.launcher, "search.trainer", trainer)]
     full, own = parts.retrain.trainer, parts.retrain.launcher
     if parts.retrain.enabled:
@@ -246,9 +246,9 @@ def _graces_fit(parts: Parts, trainer: Script) -> None:
     for where, launcher, key, script in trainings:
         if launcher.grace_s <= script.grace_s:
             raise ValueError(
-                f"{where}.grace_s is {launcher.grace_s:g}, but {key}.grace_s is {script.grace_s:g}, after which "
-                "the script's checkpoint has yet to be kept; raise the former, or lower the latter, until "
-                "there are some seconds between them"
+                f"{where}.grace_s is {launcher.grace_s:g}, {key}.grace_s {script.grace_s:g}, but the first "
+                "must be longer, so that what the script leaves can still be kept; raise it by some seconds, "
+                "or lower the second"
             )
 
 

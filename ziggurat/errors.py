@@ -28,6 +28,19 @@ class RunTakenError(JournalError):
     """Another controller has taken the run in its store; this one may write nothing more (exit code 2)."""
 
 
+class CallFailed(ZigguratError):  # noqa: N818 - names an outcome
+    """A job that is no part of a trial has failed (exit code 1).
+
+    Attributes:
+        kind: What kind of failure that is.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        """Keep the reason: one line."""
+        super().__init__(text)
+        self.kind = kind
+
+
 class StageFailed(ZigguratError):  # noqa: N818 - names an outcome, as in "the stage failed"
     """A stage came to a negative verdict, such as a failed preflight check (exit code 1)."""
 

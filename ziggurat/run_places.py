@@ -127,7 +127,8 @@ def _fetch_spec(store: Store, folder: Path) -> None:
     if found is None:
         bare = _bare(store.url)
         known = listed(_parent(store.url))
-        raise SpecError(f"{bare}: no run ({SPEC} is missing); {near(folder.name.strip('.'), known)}")
+        meant = near(folder.name.strip("."), known) if known else f"{_bare(_parent(store.url))} has none"
+        raise SpecError(f"{bare}: no run ({SPEC} is missing); {meant}")
     write_whole(folder / SPEC, found[0])
 
 

@@ -214,8 +214,8 @@ def create(spec: Spec, raw: Mapping[str, Any], runs_dir: Path) -> Run:
     salt = f"{spec.sha256()}{time.time_ns()}{os.getpid()}{socket.gethostname()}"
     run_id = f"{spec.name}-{stamp}-{hashlib.sha256(salt.encode()).hexdigest()[:8]}"
     folder = runs_dir.resolve() / run_id
+    taking.refuse_itself(spec, folder)
     store = taking.working_store(spec, run_id)
-    taking.refuse_itself(store, folder)
     draft = folder.with_name(f".{run_id}.part")
     there = folder.parent.exists()
     try:

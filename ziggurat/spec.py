@@ -63,7 +63,7 @@ class Spec(Setting):
     devices: list[AnyDevice] = Field(default_factory=_this_machine, min_length=1)
     launcher: AnyLauncher = Field(default_factory=Local)
     store: AnyStore | None = Field(
-        default=None, description="Where journal and artifacts are kept beside the run directory, if anywhere."
+        default=None, description="Where journal and artifacts are kept beside the run directory."
     )
     checkpoints: Checkpoints = Field(default_factory=Checkpoints)
     budget: Budget = Field(default_factory=Budget)

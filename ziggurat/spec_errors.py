@@ -5,6 +5,7 @@ What is allowed comes from the model's JSON Schema, so a new setting is explaine
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN = 60
 """Characters of a value that are shown."""
+_LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 
 _NEEDED = {
     "bool": "true or false",
@@ -77,7 +79,7 @@ def _without(value: Any, hide: Mapping[str, str]) -> Any:  # noqa: ANN401 - plai
 def shown(value: object) -> str:
     """A value as it stands in a message."""
     text = {None: "null", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else None
-    text = text or repr(value)
+    text = text or _LOGIN.sub("(hidden)@", repr(value))
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 

@@ -29,9 +29,12 @@ def working_store(spec: Spec, run_id: str) -> Store | None:
     return store
 
 
-def refuse_itself(store: Store | None, folder: Path) -> None:
-    """Raise if a store would write into the run directory itself."""
-    if store is not None and store.url == stores.Directory(folder).url:
+def refuse_itself(spec: Spec, folder: Path) -> None:
+    """Raise if a store would write into the run directory itself; nothing is written to find out."""
+    given = spec.store
+    if not isinstance(given, stores.DirectoryStore):
+        return
+    if given.path.expanduser().resolve() == folder.parent.resolve():
         raise SpecError(f"store.path {folder.parent}: is where run directories are; name another directory")
 
 

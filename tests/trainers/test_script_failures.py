@@ -64,7 +64,11 @@ def test_a_script_that_cannot_be_started_is_named_with_the_cure(bench):
     bench.train(command("./train.sh"))
     Path("odd").write_text("what is this")
     Path("odd").chmod(0o755)
-    assert "Exec format error" in failed(bench, command("./odd")).text
+    assert (
+        "(Exec format error); give it a first line such as #!/bin/sh" in failed(bench, command("./odd")).text
+    )
+    Path("odd").write_text("#!/no/such/shell\n")
+    assert "the interpreter in its first line is missing" in failed(bench, command("./odd")).text
     assert "null byte" in failed(bench, command("true", "a\0b")).text
 
 
@@ -80,6 +84,20 @@ def test_an_error_is_told_by_its_last_line(bench):
     assert b"Traceback" in bench.log
 
 
+def test_no_message_repeats_the_secrets_of_a_script(bench):
+    code = """
+        import os
+        raise SystemExit("no login with " + os.environ["HUB_TOKEN"] + " in " + os.environ["PWD"])
+    """
+    found = failed(bench, bench.setting(code, environment={"HUB_TOKEN": "hunter2", "PWD": "/work/here"}))
+    assert "no login with (hidden) in /work/here" in found.text
+
+
+def test_a_number_that_is_none_is_told_in_the_words_of_the_spec(bench):
+    found = failed(bench, bench.setting("print('a=nan')", metrics={"a": "stdout"}), Diverged)
+    assert (found.kind, found.text) == (FailureKind.DIVERGED, "a is nan")
+
+
 def test_a_missing_interpreter_argument_is_told(bench):
     found = failed(bench, command(sys.executable, "-S", "missing.py"))
     assert "exit code 2" in found.text
@@ -90,7 +108,8 @@ def test_a_script_that_prints_no_metric_has_failed_though_it_ended_well(bench):
     found = failed(bench, bench.setting("print('accuracy is good')"))
     assert found.kind is FailureKind.NO_METRIC
     assert "told no val_accuracy: no line of standard output holds val_accuracy=NUMBER" in found.text
-    assert "its last words: accuracy is good" in found.text
+    assert "its last words: accuracy is good; have it tell that, or set metrics" in found.text
+    assert "val_loss" not in found.text
     metrics = {"loss": {"from": "stdout", "pattern": "L=(.*)"}, "a": {"from": "csv"}}
     found = failed(bench, bench.setting("", metrics=metrics))
     assert (

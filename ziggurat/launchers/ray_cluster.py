@@ -191,7 +191,7 @@ def demand(setting: Ray) -> dict[str, float]:
 
 
 def this_machine() -> Mapping[str, float]:
-    """What a Ray that is started here would have at most; GPUs other than NVIDIA's are counted by Ray only."""
+    """What a Ray that is started here would have at most; only Ray itself counts GPUs of other makers."""
     return {
         "CPU": float(os.cpu_count() or 1),
         "memory": float(psutil.virtual_memory().total),

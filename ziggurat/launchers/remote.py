@@ -73,7 +73,7 @@ class RemoteSetting(Setting):
     def _named(cls, environment: dict[str, str]) -> dict[str, str]:
         for name, value in environment.items():
             if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
-                raise ValueError(f"'{name}' cannot be the name of a variable; use letters, digits and _")
+                raise ValueError(f"'{name}' cannot be set: use letters, digits and _")
             if "\0" in value:
                 raise ValueError(f"the value of {name} holds a null character; remove it")
         return environment

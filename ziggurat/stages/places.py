@@ -83,7 +83,8 @@ def _asked(setting: RemoteSetting, key: str) -> None:
     try:
         setting.check()
     except SpecError as error:
-        raise SpecError(_KEY.sub(f"{key}.", str(error))) from None
+        text = _KEY.sub(f"{key}.", str(error))
+        raise SpecError(text if key in text else f"{key}: {text}") from None
 
 
 def _local(setting: Local, key: str, workers: int) -> Check:

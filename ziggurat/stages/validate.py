@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,19 +51,23 @@ def validate(engine: Engine) -> None:
         return
     step = _subset(engine)
     facts = judge_subset(engine)
-    if common.verdict_of(step) == common.OK:
+    stop = _objection(engine)
+    if common.verdict_of(step) == common.OK and stop is None:
         step = _climb(engine)
         facts |= _judge_proxy(engine)
-    stop = next(
-        (d for d in engine.run.history.decisions if d.kind in {"subset", "gate"} and d.verdict == "stop"),
-        None,
-    )
+        stop = _objection(engine)
     if stop is not None:
         common.finish(engine, STAGE, common.FAILED, {**facts, "reason": stop.reason})
         raise StageFailed(f"validate: {stop.reason}")
     common.finish(engine, STAGE, common.verdict_of(step), facts)
     if script_of(engine.run.spec) is not None:
         forecast_facts(engine)  # only now is it known what an epoch takes
+
+
+def _objection(engine: Engine) -> Decided | None:
+    """The verdict that ends the run here, if there is one."""
+    decided = (d for d in engine.run.history.decisions if d.kind in {"subset", "gate"})
+    return next((d for d in decided if d.verdict == "stop"), None)
 
 
 def planner_for(stage: str, *, reserve: bool) -> Planner:
@@ -102,7 +107,30 @@ def _subset(engine: Engine) -> Step:
             for index, (seed, candidate, static) in enumerate(pairs)
         ),
     )
-    return engine.drive(planner_for(STAGE, reserve=True), STAGE, reserve=True)
+    return engine.drive(_tolerant(STAGE), STAGE, reserve=True)
+
+
+def _hopeless(engine: Engine, stage: str) -> str:
+    """Why so many trials of a stage have failed that its verdict is certain; empty if they have not."""
+    trials = engine.run.history.of_stage(stage)
+    failed = [t for t in trials if t.status is TrialStatus.FAILED]
+    if len(failed) <= engine.run.spec.validation.max_failures * len(trials):
+        return ""
+    last = next((t.failure.text for t in reversed(failed) if t.failure), "")
+    return f"{len(failed)} of {len(trials)} probes fail on the way to the top rung, the last with: {last}"
+
+
+def _tolerant(stage: str) -> Planner:
+    """The plan of a stage of probes, that starts nothing more once too many of them have failed."""
+    planner = planner_for(stage, reserve=True)
+
+    def tolerant(engine: Engine, free: int) -> Step:
+        ends = planner(engine, 0)
+        if _hopeless(engine, stage):
+            return replace(ends, done=not engine.run.history.open_segments)
+        return ends if ends.bodies else planner(engine, free)  # who has failed is written down first
+
+    return tolerant
 
 
 def _probes(engine: Engine) -> list[tuple[Candidate, tuple[Measurement, ...]]]:
@@ -170,7 +198,7 @@ def _climb(engine: Engine) -> Step:
             for index, t in enumerate(list(probes.values())[:count])
         ),
     )
-    return engine.drive(planner_for(PROXY, reserve=True), PROXY, reserve=True)
+    return engine.drive(_tolerant(PROXY), PROXY, reserve=True)
 
 
 def kendall(cheap: Numbers, dear: Numbers) -> float:
@@ -205,6 +233,9 @@ def _judge_proxy(engine: Engine) -> dict[str, Any]:
     run, settings = engine.run, engine.run.spec.validation
     done = [t for t in run.history.of_stage(PROXY) if t.rung == t.top_rung]
     learned = run.spec.learned()
+    if reason := _hopeless(engine, PROXY):
+        run.record([Decided("gate", "stop", seen=run.history.length, reason=reason)])
+        return {}
     if len(done) < FEWEST:
         reason = (
             "the proxy was not checked: fewer than 3 candidates reached the top rung "

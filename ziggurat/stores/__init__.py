@@ -11,6 +11,7 @@ from ziggurat.stores.base import ABSENT, ConflictError, Entry, Store, StoreError
 from ziggurat.stores.bucket import Bucket
 from ziggurat.stores.checkpoints import Checkpoints
 from ziggurat.stores.directory import Directory, DirectoryStore
+from ziggurat.stores.key_rules import fault
 from ziggurat.stores.s3 import S3Store
 from ziggurat.stores.urls import is_url, open_url, written_out
 
@@ -32,6 +33,7 @@ __all__ = [
     "S3Store",
     "Store",
     "StoreError",
+    "fault",
     "is_url",
     "open_url",
 ]

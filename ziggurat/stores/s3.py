@@ -5,6 +5,7 @@ Credentials come from boto3's own chain alone: environment, profile, role of the
 
 from __future__ import annotations
 
+import re
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ class S3Store(Setting):
     """A bucket of Amazon S3, or of a server like it (MinIO, SeaweedFS, Ceph, R2); no credentials."""
 
     kind: Literal["s3"] = "s3"
-    bucket: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]$", description="The bucket.")
+    bucket: str = Field(description="The bucket.")
     prefix: str = Field(default="", description="What all keys begin with; every run has a part of its own.")
     endpoint: str | None = Field(
         default=None, description="URL of a server other than Amazon's, such as http://127.0.0.1:8333."
@@ -45,6 +46,15 @@ class S3Store(Setting):
         default=None, description="Encryption at rest; by default the bucket's own."
     )
     kms_key: str | None = Field(default=None, min_length=1, description="Key for sse 'aws:kms'.")
+
+    @field_validator("bucket")
+    @classmethod
+    def _nameable(cls, bucket: str) -> str:
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", bucket) is None:
+            raise ValueError(
+                f"{bucket[:120]!r} cannot be the name of a bucket; give 3 to 63 letters, digits and . _ -"
+            )
+        return bucket
 
     @field_validator("prefix")
     @classmethod

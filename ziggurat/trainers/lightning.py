@@ -131,7 +131,7 @@ class Lightning(Setting):
     checkpoint_s: float | None = Field(
         default=300,
         gt=0,
-        description="Seconds of training after which the end of an epoch is kept inside a segment; null: never.",
+        description="Seconds after which the end of an epoch is kept inside a segment; null: never.",
     )
     deterministic: bool = Field(
         default=False, description="Refuse operations whose result differs from run to run on a GPU."

@@ -39,9 +39,7 @@ SIGNALLED = 128
 """A shell tells the signal that has ended a program by this much more than its number."""
 
 
-SECRET = re.compile(
-    r"passw|secret|token|credential|(^|_)keys?(_|$)|apikey|cookie|dsn|webhook", re.IGNORECASE
-)
+SECRET = re.compile(r"passw|secret|token|credential|(^|_)keys?(_|$)|apikey|cookie|dsn|webhook", re.IGNORECASE)
 """Names of variables whose values no message repeats, though the script may have said them."""
 HIDDEN, HIDDEN_FROM = "(hidden)", 5
 TELL = "have it tell that, or set metrics to where it does"
