@@ -303,7 +303,9 @@ class Dispatcher:
         if errand.outstays(self.settings.lasts_s(errand.job)):
             self.cancel(errand.job.key, self.settings.grace_s)  # it goes on in a job of its own
         elif errand.seconds > errand.limit_s:
-            errand.verdict = Failure(FailureKind.TIMEOUT, f"longer than its limit of {errand.limit_s:g} s")
+            cure = "; raise time_limit_s of its launcher" if errand.job.time_limit_s is None else ""
+            text = f"longer than its limit of {errand.limit_s:g} s{cure}"
+            errand.verdict = Failure(FailureKind.TIMEOUT, text)
         elif errand.silent(self.settings.lease_s):
             errand.verdict = Failure(
                 FailureKind.LOST,
