@@ -21,7 +21,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: help setup setup-dev demo test check format lock clean
+.PHONY: help setup setup-dev demo test soak check format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -33,8 +33,11 @@ setup-dev: $(VENV)/.dev ## the same, with the tools for development
 demo: $(VENV)/.runtime ## the whole pipeline on handwritten digits, under two minutes
 	@$(BIN)/ziggurat run examples/digits.yaml
 
-test: $(VENV)/.dev ## the whole test suite, under five minutes
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+test: $(VENV)/.dev ## the test suite, about five minutes
+	@$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+soak: $(VENV)/.dev ## the tests that wait long for real clusters: Ray, Slurm's pre-emption, machines that are lost
+	@$(BIN)/python -m pytest -m soak -n $(JOBS) --dist load $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, import directions, commands of the README
 	@$(BIN)/ruff format --check .

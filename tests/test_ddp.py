@@ -82,6 +82,7 @@ def _is_rank(process):
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_all_stop_together_on_request_and_one_process_goes_on_from_there(desk):
     alone, both = desk(1), desk(2)
     stop = Stop()

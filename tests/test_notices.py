@@ -225,6 +225,7 @@ def test_both_clouds_are_asked_by_default():
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_a_worker_that_hears_a_notice_checkpoints_and_ends_as_preempted(cloud, tmp_path, monkeypatch):
     use_models(tmp_path, monkeypatch)
     folder = tmp_path / "small-1"

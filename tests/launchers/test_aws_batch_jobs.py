@@ -53,6 +53,7 @@ def training(launcher: Dispatcher, job: Job) -> None:
     real.until(lambda: launcher._errands[job.key].beat.get("checkpoint"), lambda: launcher.wait(0.05))
 
 
+@pytest.mark.soak
 def test_a_job_on_a_lost_host_is_preempted_and_goes_on_from_its_last_checkpoint(aws, site):
     launcher = open_launcher(aws, site)
     job = real.train("00002", "slow", ladder=LONG)
@@ -87,6 +88,7 @@ def test_a_job_on_a_lost_host_is_preempted_and_goes_on_from_its_last_checkpoint(
     launcher.close()
 
 
+@pytest.mark.soak
 def test_another_controller_finds_a_running_job_by_its_name_and_can_end_it(aws, site):
     first = open_launcher(aws, site)
     job = real.train("00003", "slow", ladder=LONG)

@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 
 @pytest.mark.ray
 @pytest.mark.server
+@pytest.mark.soak
 def test_jobs_on_a_real_ray() -> None:
     if reason := server.why_not():
         pytest.skip(reason)

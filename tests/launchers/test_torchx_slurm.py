@@ -102,8 +102,7 @@ def late(desk: Desk, slurm_server: SlurmServer) -> str:
     return handle
 
 
-def test_a_job_waits_or_runs_and_succeeds(desk: Desk, late: str) -> None:
-    del late  # begun here, so that its time runs out beside the other tests
+def test_a_job_waits_or_runs_and_succeeds(desk: Desk) -> None:
     handle = desk.submit("echo", "a b", "$HOME", "${app_id}", "it's", '"q"', "*")
     assert desk.condition(handle).state in {State.PENDING, State.RUNNING, State.SUCCEEDED}
     assert desk.over(handle).state is State.SUCCEEDED
@@ -150,6 +149,7 @@ def test_a_cancelled_job_gets_the_signal_and_ends_in_its_own_way(desk: Desk) -> 
     assert desk.condition(handle).state is State.SUCCEEDED
 
 
+@pytest.mark.soak
 def test_a_deaf_job_is_ended_after_its_grace(desk: Desk) -> None:
     hasty = Desk(desk.folder, grace_s=1)
     handle = hasty.patient("deaf")
@@ -211,6 +211,7 @@ def test_a_job_that_slurm_does_not_know_is_gone(desk: Desk) -> None:
     assert desk.scheduler.last_words("slurm:99999999") == ""
 
 
+@pytest.mark.soak
 def test_a_job_beyond_its_time_is_told_as_such(desk: Desk, late: str) -> None:
     condition = desk.over(late)
     assert condition.state is State.TIMEOUT
@@ -227,6 +228,7 @@ def test_a_preempted_job_is_told_in_time_and_may_end_by_itself(desk: Desk) -> No
     assert urgent.over(other).state is State.SUCCEEDED
 
 
+@pytest.mark.soak
 def test_a_deaf_preempted_job_waits_again_and_is_run_again(desk: Desk) -> None:
     again = (
         'test -z "$SLURM_RESTART_COUNT" || exit 0; '
@@ -245,6 +247,7 @@ def test_a_deaf_preempted_job_waits_again_and_is_run_again(desk: Desk) -> None:
     assert "queued again 1 time" in condition.text
 
 
+@pytest.mark.soak
 def test_a_lost_node_is_told_as_such(desk: Desk, slurm_server: SlurmServer) -> None:
     handle = desk.patient()
     number = handle.removeprefix("slurm:")
