@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?=
-JOBS ?= 2
+JOBS ?= 3
 PYTEST_ARGS ?=
 
 # more threads than cores make small trainings many times slower; nothing is reported to anyone

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ziggurat.domain import Measurement, TrialStatus
@@ -76,7 +76,11 @@ def test_a_measurement_without_a_step_lies_at_step_zero(run: Any) -> None:
     assert mlflow_words.points(run.events, run.history)[0][-1].step == 0
 
 
-@given(st.text(max_size=400))
+@example(".")
+@example("../a")
+@example("a//b")
+@example("a/./b")
+@given(st.text(max_size=400) | st.text(alphabet="./ a", max_size=8))
 def test_any_choice_gets_a_name_that_mlflow_takes(text: str) -> None:
     from mlflow.utils.validation import _validate_param_name
 

@@ -47,7 +47,10 @@ class Point:
 
 def name(text: str) -> str:
     """A name that MLflow accepts for a metric or a parameter."""
-    return re.sub(r"[^A-Za-z0-9_./: -]", "_", text).strip("/ ")[:250] or "_"
+    plain = re.sub(r"[^A-Za-z0-9_./: -]", "_", text)[:250]
+    # as a path it must be its own normal form: no empty part, and none of dots alone
+    parts = [re.sub(r"^\.+$", "_", part.strip(" ")) for part in plain.split("/")]
+    return "/".join(part for part in parts if part) or "_"
 
 
 def ms(utc: float) -> int:
