@@ -48,8 +48,8 @@ class Point:
 def name(text: str) -> str:
     """A name that MLflow accepts for a metric or a parameter."""
     plain = re.sub(r"[^A-Za-z0-9_./: -]", "_", text)[:250]
-    # as a path it must be its own normal form: no empty part, and none of dots alone
-    parts = [re.sub(r"^\.+$", "_", part.strip(" ")) for part in plain.split("/")]
+    # as a path it must be its own normal form: no empty part, and none that begins as "." and ".." do
+    parts = [re.sub(r"^(\.$|\.\.)", "_", part.strip(" ")) for part in plain.split("/")]
     return "/".join(part for part in parts if part) or "_"
 
 
