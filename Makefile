@@ -37,7 +37,7 @@ test: $(VENV)/.dev ## the test suite, about five minutes
 	@$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 soak: $(VENV)/.dev ## the tests that wait long for real clusters: Ray, Slurm's pre-emption, machines that are lost
-	@$(BIN)/python -m pytest -m soak -n $(JOBS) --dist load $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, import directions, commands of the README
 	@$(BIN)/ruff format --check .

