@@ -33,7 +33,7 @@ setup-dev: $(VENV)/.dev ## the same, with the tools for development
 demo: $(VENV)/.runtime ## the whole pipeline on handwritten digits, under two minutes
 	@$(BIN)/ziggurat run examples/digits.yaml
 
-test: $(VENV)/.dev ## the test suite, about five minutes
+test: $(VENV)/.dev ## the test suite, about six minutes on two cores
 	@$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 soak: $(VENV)/.dev ## the tests that wait long for real clusters: Ray, Slurm's pre-emption, machines that are lost
