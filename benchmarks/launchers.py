@@ -29,31 +29,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import kills
+import yaml
 
 from tests.servers.slurm import SlurmServer, why_not
 from ziggurat.launchers.results import result_key
 
-SPEC = """\
-schema_version: 1
-name: launchers
-seed: 1
-data: {kind: digits, image: false}
-space:
-  kind: mlp
-  depth: {min: 1, max: 2}
-  width: [16, 32, 64]
-  hyperparameters: {learning_rate: {min: 1e-3, max: 3e-2, log: true}, batch_size: [64, 128]}
-objectives:
-  - {metric: val_accuracy, reference: 0.5}
-  - {metric: parameters, reference: 20000}
-fidelities: [{epochs: 2}, {epochs: 6}]
-validate: {enabled: false}
-search: {searcher: {kind: sobol}, stopper: {kind: never}, trials: TRIALS, workers: 2}
-retrain: {enabled: false}
-devices: [{kind: torch, repetitions: 20, warmup: 2, max_seconds: 0.2}]
-tracking: {enabled: false}
-launcher: LAUNCHER
-"""
+CHANGES = {"name": "launchers", "validate": {"enabled": False}, "retrain": {"enabled": False}}
+"""What this search has not of the one that is disturbed by kills."""
 LAUNCHERS: dict[str, dict[str, Any]] = {
     "local": {"kind": "local"},
     "local_cwd": {"kind": "torchx", "scheduler": "local_cwd", "poll_s": 0.2},
@@ -92,7 +74,8 @@ def run(name: str, folder: Path, trials: int) -> tuple[Path, dict[str, Any]]:
     """Run the search on a launcher: run directory and result."""
     folder.mkdir()
     spec = folder / "spec.yaml"
-    spec.write_text(SPEC.replace("TRIALS", str(trials)).replace("LAUNCHER", json.dumps(LAUNCHERS[name])))
+    base = yaml.safe_load(kills.SPEC.replace("TRIALS", str(trials)))
+    spec.write_text(yaml.safe_dump(base | CHANGES | {"launcher": LAUNCHERS[name]}))
     with around(name, folder) as (before, variables):
         done = subprocess.run(
             [*before, *kills.ziggurat("run", str(spec), "--runs-dir", str(folder / "runs"), "--json")],
@@ -138,6 +121,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=list(LAUNCHERS), default=list(LAUNCHERS))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    if given.trials < 3:
+        parser.error(f"--trials is {given.trials}; give at least 3, two of which start the workers")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     rows: dict[str, dict[str, Any]] = {}
     ends = set()

@@ -31,7 +31,7 @@ from ziggurat.events import (
 )
 from ziggurat.exports import FILES
 from ziggurat.plan.draft import other_job, train_job
-from ziggurat.retention import Rules, Sweeper, kind_of, needless, space_used, sweep
+from ziggurat.retention import Rules, Sweeper, kind_of, needless, space_used
 from ziggurat.stores import DirectoryStore, StoreError
 
 RULES = Rules(objective=ACCURACY)
@@ -352,10 +352,10 @@ def test_sweep_removes_from_the_folder_and_the_store_and_tells_how_much(here):
         put(key)
     story.verdict(1, "stop")
     stay = [path(0, 1), path(0, 2), "spec.yaml", "trials/00000/00000-train-0-0.json"]
-    freed = sweep(folder, store, story.history, RULES)
+    freed = Sweeper(folder, store, RULES).sweep(story.history)
     assert left(folder, store) == sorted(stay)
     assert freed == 2 * 100 * 5
-    assert sweep(folder, store, story.history, RULES) == 0
+    assert Sweeper(folder, store, RULES).sweep(story.history) == 0
 
 
 def test_sweeper_looks_again_only_where_something_has_changed(here):
@@ -422,7 +422,7 @@ def test_all_is_left_if_that_is_wanted(here):
     climbed(story, 0.7)
     put(path(0, 0))
     story.verdict(0, "stop")
-    assert sweep(folder, store, story.history, Rules(keep="all")) == 0
+    assert Sweeper(folder, store, Rules(keep="all")).sweep(story.history) == 0
     assert left(folder, store) == [path(0, 0)]
 
 

@@ -194,11 +194,6 @@ class Sweeper:
         return sum(sizes[key] for key in keys)
 
 
-def sweep(folder: Path, store: Store | None, history: History, rules: Rules) -> int:
-    """Remove all checkpoints of a run that are not needed; returns the bytes that are free now."""
-    return Sweeper(folder, store, rules).sweep(history)
-
-
 def _files(root: Path, folder: Path) -> Iterator[tuple[str, int]]:
     """Keys and sizes of the files below a folder; links are not followed."""
     for path in folder.rglob("*"):

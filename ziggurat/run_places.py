@@ -34,7 +34,7 @@ _STORE: TypeAdapter[stores.DirectoryStore | stores.S3Store] = TypeAdapter(stores
 
 def in_store(where: str) -> bool:
     """Whether a run is named by where its store keeps it, rather than by its run directory."""
-    if "://" in where:
+    if stores.is_url(where):
         return True
     folder = Path(where)
     return (folder / journal_chain.FOLDER).is_dir() and not (folder / JOURNAL).exists()
@@ -42,7 +42,7 @@ def in_store(where: str) -> bool:
 
 def url_of(where: str) -> str:
     """A store's URL, of a path as well."""
-    return where if "://" in where else Path(where).resolve().as_uri()
+    return where if stores.is_url(where) else Path(where).resolve().as_uri()
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def listed(where: str) -> list[str]:
     Raises:
         SpecError: It cannot be read.
     """
-    if "://" not in where:
+    if not stores.is_url(where):
         return sorted({p.parent.name for p in Path(where).glob(f"*/{SPEC}")})
     with _one_line():
         setting: stores.DirectoryStore | stores.S3Store = _STORE.validate_python(where)

@@ -18,7 +18,7 @@ _PARTS = frozenset({"kind", "bucket", "prefix"})
 
 def is_url(text: str) -> bool:
     """Whether a text names a store rather than a path."""
-    return text.startswith(("s3://", "file://"))
+    return "://" in text
 
 
 def open_url(url: str) -> Directory | Bucket:

@@ -43,8 +43,6 @@ SPREAD = ("args", "args_no_hyphens")
 """Placeholders that become several arguments, and so must stand alone."""
 WHOLE = {*SPREAD, "args_json", "args_json_file", "arch_file"}
 """Placeholders that hand over all choices."""
-OWN = {"output_dir", "checkpoint_dir", "trial_id", "metrics_file"}
-"""Placeholders that differ from trial to trial."""
 _NAME = re.compile(r"\$\{([^}]*)\}")
 _PLACE = re.compile(
     r"(search|retrain)\.trainer\.(command|resume|working_directory|environment|metrics|test|profile)\b.*"
