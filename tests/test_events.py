@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ziggurat.domain import Candidate, Failure, FailureKind, Fidelity, Job, JobKind, Measurement, TrialStatus
 from ziggurat.events import (
     Alert,
+    Charged,
     Decided,
     Event,
     Measured,
@@ -38,6 +39,9 @@ BODIES = [
     Decided("gate", "go", facts={"tau": 0.5, "low": None, "names": ["a", 1]}),
     StageFinished("search", "ok", {"hypervolume": 3}),
     Alert("slow:3", "warning", "slow"),
+    Alert("slow:3", "warning", "as usual again", rule="slow_trial", state="resolved"),
+    SegmentFinished(JOB.key, 1, 1.5, 0.1, usage={"cpu_utilisation": 0.5}),
+    Charged("idle", 12.5, 0.01, "search", JOB.key),
 ]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import ACCURACY, CHOICES, PARAMETERS, Story
 from ziggurat import choices
-from ziggurat.answers import eligible
+from ziggurat.answers import blameless, eligible
 from ziggurat.domain import (
     Candidate,
     Failure,
@@ -96,7 +96,7 @@ def test_a_preempted_segment_keeps_its_checkpoint_and_costs_no_attempt():
     told.add(SegmentFinished(job.key, 0, 1.0, 0.0, failure, checkpoint="partial.ckpt", retry=True))
     trial = told.trial(0)
     assert (trial.status, trial.attempt, trial.checkpoint) == (TrialStatus.READY, 0, "partial.ckpt")
-    assert told.history.blameless(trial)
+    assert blameless(trial)
 
 
 def test_the_checkpoint_of_a_trial_survives_a_lost_segment():

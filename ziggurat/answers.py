@@ -1,10 +1,10 @@
-"""Which trials of a search are answers: trained in full, with all objectives known and all limits kept."""
+"""Questions to a history: which trials are answers, who is to blame, how long somebody drove the run."""
 
 from __future__ import annotations
 
 import math
 
-from ziggurat.domain import Objective, Trial, TrialStatus
+from ziggurat.domain import FailureKind, Objective, Trial, TrialStatus
 from ziggurat.history import History
 
 
@@ -18,3 +18,14 @@ def is_answer(trial: Trial, objectives: tuple[Objective, ...]) -> bool:
     limits_kept = not any(o.breaks_limit(trial.value(o.metric)) for o in objectives)
     known = not any(math.isnan(v) for v in trial.losses(objectives))
     return trial.rung == trial.top_rung and limits_kept and known
+
+
+def blameless(trial: Trial) -> bool:
+    """Whether a trial ended for a reason that says nothing about its candidate."""
+    return trial.failure is not None and trial.failure.kind in {FailureKind.PREEMPTED, FailureKind.LOST}
+
+
+def driven_s(history: History, begun: float, ended: float) -> float:
+    """Seconds between two times in which a controller drove the run."""
+    away = sum(max(0.0, min(b, ended) - max(a, begun)) for a, b in history.downtimes)
+    return max(0.0, ended - begun - away)

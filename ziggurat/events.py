@@ -1,4 +1,4 @@
-"""The thirteen things that can happen in a run, and their JSON form.
+"""The fourteen things that can happen in a run, and their JSON form.
 
 An event is the only thing written to a run's journal. Times and money are data: whoever makes an
 event passes them in.
@@ -116,6 +116,8 @@ class SegmentFinished:
         measurements: Final results of the segment.
         checkpoint: Path of the checkpoint at its end, relative to the run directory.
         retry: The same segment may be tried again without counting against the trial.
+        usage: Mean use of its machine by name, such as `cpu_utilisation`, each from 0 to 1, and peaks such
+            as `memory_mb`; empty where nothing could be read.
     """
 
     job: str
@@ -126,6 +128,7 @@ class SegmentFinished:
     measurements: tuple[Measurement, ...] = ()
     checkpoint: str | None = None
     retry: bool = False
+    usage: Mapping[str, float] = field(default_factory=dict)
     type: Literal["segment_finished"] = "segment_finished"
 
 
@@ -175,13 +178,44 @@ class StageFinished:
 
 
 @dataclass(frozen=True)
+class Charged:
+    """Money that no segment accounts for: a machine was held and did nothing, or worked in vain.
+
+    Attributes:
+        reason: `idle`, `queue`, `linger`, `lost` and so on.
+        seconds: Machine seconds.
+        cost_usd: What these cost.
+        stage: The stage that caused it; empty between stages.
+        job: Key of the job that caused it, if one did.
+    """
+
+    reason: str
+    seconds: float
+    cost_usd: float
+    stage: str = ""
+    job: str = ""
+    type: Literal["charged"] = "charged"
+
+
+@dataclass(frozen=True)
 class Alert:
-    """Something a person should know; raised once for each key."""
+    """Something a person should know.
+
+    Attributes:
+        key: What it is about; raised once for each key, again after the rule's period, and resolved once.
+        severity: How much it matters.
+        title: One line.
+        text: More about it.
+        rule: Name of the rule that raised it.
+        state: Whether it is raised (for the first time or again) or over.
+    """
 
     key: str
     severity: Literal["info", "warning", "critical"]
     title: str
     text: str = ""
+    rule: str = ""
+    state: Literal["raised", "resolved"] = "raised"
     type: Literal["alert"] = "alert"
 
 
@@ -214,6 +248,7 @@ Body = Annotated[
     | TrialEnded
     | Decided
     | StageFinished
+    | Charged
     | Alert
     | Amended
     | RunFinished,

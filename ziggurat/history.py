@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ziggurat.domain import (
-    FailureKind,
     Job,
     JobKind,
     Measurement,
@@ -23,6 +22,7 @@ from ziggurat.domain import (
 from ziggurat.events import (
     Alert,
     Amended,
+    Charged,
     Decided,
     Event,
     Measured,
@@ -49,7 +49,9 @@ class History:
         curves: For each trial, (step, measurements) in the order of arrival.
         decisions: All decisions, oldest first.
         stages: Stages that have begun, with their end if they have one, in order.
-        alerts: Raised alerts by key.
+        alerts: The latest word on each alert, by key.
+        alert_times: When each alert was last raised, by key.
+        charges: Money that no segment accounts for, oldest first.
         amendments: Changes of settings, oldest first.
         status: Status of the run.
         length: Number of events folded.
@@ -70,6 +72,8 @@ class History:
     stages: dict[str, StageFinished | None] = field(default_factory=dict)
     stage_times: dict[str, tuple[float, float | None]] = field(default_factory=dict)
     alerts: dict[str, Alert] = field(default_factory=dict)
+    alert_times: dict[str, float] = field(default_factory=dict)
+    charges: list[Charged] = field(default_factory=list)
     amendments: list[Amended] = field(default_factory=list)
     status: RunStatus = RunStatus.RUNNING
     run_id: str = ""
@@ -128,8 +132,14 @@ class History:
             failure=body.failure or trial.failure,
         )
 
-    def _alert(self, body: Alert, _: Event) -> None:
+    def _alert(self, body: Alert, event: Event) -> None:
         self.alerts[body.key] = body
+        if body.state == "raised":
+            self.alert_times[body.key] = event.utc
+
+    def _charge(self, body: Charged, _: Event) -> None:
+        self.charges.append(body)
+        self.spent_usd += body.cost_usd
 
     def _amend(self, body: Amended, _: Event) -> None:
         self.amendments.append(body)
@@ -256,11 +266,6 @@ class History:
         }[body.verdict]
         self._change(body.trial, status=status, note=body.reason)
 
-    def driven_s(self, begun: float, ended: float) -> float:
-        """Seconds between two times in which a controller drove the run."""
-        away = sum(max(0.0, min(b, ended) - max(a, begun)) for a, b in self.downtimes)
-        return max(0.0, ended - begun - away)
-
     def copy(self) -> History:
         """A copy that can be folded further without touching this one."""
         return replace(
@@ -270,6 +275,8 @@ class History:
             decisions=list(self.decisions),
             stages=dict(self.stages),
             alerts=dict(self.alerts),
+            alert_times=dict(self.alert_times),
+            charges=list(self.charges),
             open_segments=dict(self.open_segments),
             tries=dict(self.tries),
             paces=dict(self.paces),
@@ -313,13 +320,6 @@ class History:
         """The latest decision of a kind."""
         return next((d for d in reversed(self.decisions) if d.kind == kind), None)
 
-    def blameless(self, trial: Trial) -> bool:
-        """Whether a trial ended for a reason that says nothing about its candidate."""
-        return trial.failure is not None and trial.failure.kind in {
-            FailureKind.PREEMPTED,
-            FailureKind.LOST,
-        }
-
 
 _HANDLERS: Mapping[type, Callable[[History, Any, Event], None]] = {
     RunStarted: History._take,
@@ -332,6 +332,7 @@ _HANDLERS: Mapping[type, Callable[[History, Any, Event], None]] = {
     TrialEnded: History._end_trial,
     Decided: History._decide,
     StageFinished: History._end_stage,
+    Charged: History._charge,
     Alert: History._alert,
     Amended: History._amend,
     RunFinished: History._end_run,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from ziggurat.answers import blameless
 from ziggurat.choices import Choices, distance
 from ziggurat.domain import JobKind, Objective, RunStatus, TrialStatus
 from ziggurat.errors import SpecError
@@ -180,7 +181,7 @@ def _outcomes(history: History, watch: Watch) -> Iterator[Alert]:
 def _failures(history: History, settings: Alerts) -> Iterator[Alert]:
     if "failure_share" in history.alerts:
         return
-    ended = [t for t in history.trials.values() if t.ended and not history.blameless(t)]
+    ended = [t for t in history.trials.values() if t.ended and not blameless(t)]
     failed = [t for t in ended if t.status is TrialStatus.FAILED]
     if len(ended) >= FEW and len(failed) > settings.failure_share * len(ended):
         last = failed[-1].failure

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ziggurat.answers import eligible
+from ziggurat.answers import driven_s, eligible
 from ziggurat.domain import Candidate, JobKind, Measurement, Objective, RunStatus, Trial, TrialStatus
 from ziggurat.history import History
 from ziggurat.pareto import hypervolume, is_front, knee
@@ -180,7 +180,7 @@ def utilisation(history: History, workers: int, utc: float) -> float | None:
         return None
     begun, ended = history.stage_times[SEARCH]
     mine = [s for s in history.segments.values() if s.end is not None and s.job.stage == SEARCH]
-    wall = history.driven_s(begun, utc if ended is None else ended)
+    wall = driven_s(history, begun, utc if ended is None else ended)
     wall -= sum(s.end.seconds for s in mine if s.end is not None and s.job.exclusive)
     busy = sum(s.end.seconds for s in mine if s.end is not None and s.job.kind is JobKind.TRAIN)
     return busy / (workers * wall) if wall > 0 else None
@@ -218,6 +218,6 @@ def summarize(
         retrained=retrained_rows(objectives, history),
         cost_usd=history.spent_usd,
         seconds=sum(s.end.seconds for s in history.segments.values() if s.end is not None),
-        wall_s=history.driven_s(history.started_utc, now) if history.started_utc else 0.0,
+        wall_s=driven_s(history, history.started_utc, now) if history.started_utc else 0.0,
         utilisation=utilisation(history, workers, now),
     )

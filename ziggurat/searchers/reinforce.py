@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
+from ziggurat.answers import blameless
 from ziggurat.domain import Candidate, JobKind, Proposal, Trial, TrialStatus
 from ziggurat.protocols import Context, FloatArray
 from ziggurat.searchers import fresh
@@ -156,7 +157,7 @@ def _episode(context: Context, trial: Trial, segment: Segment) -> Episode | None
         standing = BREAKS_LIMITS if broken else KEEPS_LIMITS
         return Episode(trial.number, trial.candidate, job.to_rung, standing, losses)
     hopeless = trial.status is TrialStatus.REJECTED or (
-        trial.status is TrialStatus.FAILED and not context.history.blameless(trial)
+        trial.status is TrialStatus.FAILED and not blameless(trial)
     )
     if not hopeless:
         return None
