@@ -39,11 +39,16 @@ test: $(VENV)/.dev ## the test suite, about six minutes on two cores
 soak: $(VENV)/.dev ## the tests that wait long for real clusters: Ray, Slurm's pre-emption, machines that are lost
 	@$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 
-check: $(VENV)/.dev ## format, lint, types, import directions, commands of the README
+check: $(VENV)/.dev ## format, lint, types, import directions, what infra/ holds, commands of the README
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/shellcheck .ci/run infra/*.sh
+	@$(BIN)/hadolint infra/Dockerfile
+	@$(BIN)/yamllint --strict -c infra/yamllint.yaml infra deployments examples
+	@$(BIN)/cfn-lint infra/aws-batch/template.yaml
+	@$(BIN)/kubernetes-validate --quiet infra/kubernetes/ziggurat.yaml
 	@$(BIN)/python -m pytest -q tests/test_readme.py
 
 format: $(VENV)/.dev ## rewrite the code in the agreed format

@@ -1,6 +1,6 @@
 """The command line. `ziggurat run` is the Prefect flow; all other commands read, check or measure.
 
-Only `run` and `resume` import Prefect, and only after the run's journal exists.
+Only `run`, `resume`, `retrain` and `measure` import Prefect, and only after the run's journal exists.
 Exit codes: 0 ok, 1 failed, 2 bad input, 3 stopped by budget, 4 interrupted (resumable).
 """
 
@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import signal
 import sys
 from collections.abc import Callable
-from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows import looking, words
+from flows import accounts, approving, looking, pricing, raising, repeating, tracking, watching, words
+from flows.driving import Exit, drive
 from flows.options import DryRunOption, JsonOption, RunsOption, SetOption, SpecArgument, show
 from ziggurat import __version__, run_places, runs
 from ziggurat import spec as specs
-from ziggurat.domain import RunStatus
 from ziggurat.errors import JournalError, RunBusyError, SpecError, ZigguratError
-from ziggurat.runs import Interrupted, Run
+from ziggurat.runs import Interrupted
 
 app = typer.Typer(
     add_completion=False,
@@ -32,72 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find the Pareto front of network architectures for a device, inside a budget.",
 )
-
-
-class Exit(IntEnum):
-    """What the command line returns."""
-
-    OK = 0
-    FAILED = 1
-    BAD_INPUT = 2
-    STOPPED_BY_BUDGET = 3
-    INTERRUPTED = 4
-
-
-EXIT_OF = {
-    RunStatus.COMPLETED.value: Exit.OK,
-    RunStatus.STOPPED_BY_BUDGET.value: Exit.STOPPED_BY_BUDGET,
-}
-
-
-def _quiet_servers() -> None:
-    """Settings of the servers that Prefect and MLflow start, before either is imported."""
-    for name, value in {
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-        "PREFECT_LOGGING_EXTRA_LOGGERS": "ziggurat",
-        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
-        "OMP_NUM_THREADS": "1",
-    }.items():
-        os.environ.setdefault(name, value)
-
-
-def _drive(run: Run, *, as_json: bool) -> None:
-    """Run the flow on a run that this process has taken, and print what came of it."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the flow heeds it
-    try:
-        result = _flow(run)
-    except Interrupted:
-        raise Interrupted(run.folder) from None
-    except KeyboardInterrupt:
-        if run.history.status is RunStatus.RUNNING:  # it came before the flow had begun
-            run.finish(RunStatus.INTERRUPTED, "stopped on request")
-            run.close()
-        raise Interrupted(run.folder) from None
-    if as_json:
-        typer.echo(json.dumps(result))
-    if result["status"] == RunStatus.INTERRUPTED.value:
-        raise Interrupted(run.folder)
-    if not as_json:
-        words.print_outcome(run.spec, run.folder, sys.stdout)
-    raise typer.Exit(EXIT_OF.get(str(result["status"]), Exit.FAILED))
-
-
-def _flow(run: Run) -> dict[str, Any]:
-    """The result of the flow; only now is Prefect imported."""
-    _quiet_servers()
-    from flows.pipeline import pipeline
-    from tasks import server, session
-
-    server.start()
-    state: Any = pipeline(run_dir=session.hand_over(run), return_state=True)
-    result = state.result(raise_on_failure=False)
-    if isinstance(result, Exception):
-        raise result
-    return dict(result)
 
 
 @app.command()
@@ -135,38 +66,56 @@ def preflight(spec: SpecArgument, sets: SetOption = None, as_json: JsonOption = 
     """Check everything that can be checked before money is spent; nothing is created."""
     from flows import trial_runs
 
-    checks, _ = trial_runs.inspect(spec, sets or [])
-    show([vars(c) for c in checks], words.checks(checks), as_json=as_json)
-    if any(c.ok is False for c in checks):
+    found = trial_runs.inspect(spec, sets or [])
+    text = words.checks(found.checks, found.seconds)
+    show([c.plain() for c in found.checks], text, as_json=as_json)
+    if found.failed:
         raise typer.Exit(Exit.BAD_INPUT)
 
 
 @app.command()
-def estimate(spec: SpecArgument, sets: SetOption = None, as_json: JsonOption = False) -> None:
-    """Forecast time and cost of every stage from a few measured batches."""
-    from flows import trial_runs
+def estimate(
+    what: Annotated[
+        str, typer.Argument(metavar="SPEC|RUN", help="A spec, or a run: its directory, or a store's URL.")
+    ],
+    sets: SetOption = None,
+    regions: pricing.RegionsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Forecast time and cost of every stage, with an interval, and where it would cost less.
 
-    data = trial_runs.forecast(spec, sets or [])
-    show(data, words.forecast(data), as_json=as_json)
+    Of a spec from a few measured batches, of a run from what it has trained so far.
+    """
+    from flows import forecast_words, forecasts
+
+    data = forecasts.of(what, sets or [], regions or [])
+    show(data, forecast_words.text(data, forecast_words.width()), as_json=as_json)
 
 
 @app.command()
-def run(
-    spec: SpecArgument,
+def run(  # noqa: PLR0913, PLR0917 - options
+    spec: Annotated[
+        Path | None, typer.Argument(metavar="[SPEC]", help="Path of the spec, unless a run is repeated.")
+    ] = None,
     sets: SetOption = None,
     runs_dir: RunsOption = Path("runs"),
+    from_mlflow: tracking.FromOption = None,
+    uri: tracking.UriOption = None,
     dry: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run all stages of a spec."""
-    if dry:
-        from flows import dry_run
+    """Run all stages of a spec, or of a run that MLflow has."""
+    with tracking.source(spec, from_mlflow, uri, runs_dir) as found:
+        if dry:
+            from flows import dry_run
 
-        planned = dry_run.requests(spec, sets or [], runs_dir)
-        show(dry_run.plain(planned), dry_run.text(planned), as_json=as_json)
-        return
-    parsed, raw = specs.read(spec, sets or [])
-    _drive(runs.create(parsed, raw, runs_dir), as_json=as_json)
+            planned = dry_run.requests(found.path, sets or [], runs_dir)
+            show(dry_run.plain(planned), dry_run.text(planned), as_json=as_json)
+            return
+        parsed, raw = specs.read(found.path, sets or [])
+    created = runs.create(parsed, raw, runs_dir)
+    tracking.note_origin(created, found)
+    drive(created, as_json=as_json)
 
 
 @app.command()
@@ -181,6 +130,10 @@ def resume(
     limit_usd: Annotated[
         float | None, typer.Option("--limit-usd", min=0, help="New budget.limit_usd of the run.")
     ] = None,
+    stage_limits: Annotated[
+        list[str] | None,
+        typer.Option("--stage-limit-usd", metavar="STAGE=USD", help="New limit of a stage of the run."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Continue a run that was interrupted, was killed, has lost its machine, or has got a larger budget."""
@@ -189,13 +142,22 @@ def resume(
     else:
         folder = run_places.fetch(run_dir, runs_dir) if run_places.in_store(run_dir) else Path(run_dir)
     amendments = {} if limit_usd is None else {"budget.limit_usd": limit_usd}
+    amendments |= accounts.stage_limits(stage_limits or [], folder)
     taken = runs.open_run(folder, amendments)
-    _drive(taken, as_json=as_json)
+    drive(taken, as_json=as_json)
 
 
 for command in (looking.status, looking.trials, looking.pareto, looking.report):
     app.command()(command)
+app.command()(approving.approve)
+app.command()(repeating.retrain)
+app.command()(repeating.measure)
 app.command(name="runs")(looking.runs_of)
+app.add_typer(raising.app, name="prefect")
+app.add_typer(pricing.app, name="prices")
+app.command()(watching.watch)
+app.command()(tracking.promote)
+app.command()(accounts.account)
 
 
 @app.command()
@@ -245,8 +207,18 @@ def profile(  # noqa: PLR0913, PLR0917 - options
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
-    """Versions of what is installed, and what this machine offers."""
+def doctor(
+    alerts: Annotated[
+        Path | None,
+        typer.Option("--alerts", metavar="SPEC", help="Send a test message to every channel of a spec."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Versions of what is installed, and what this machine offers; or whether alerts arrive."""
+    if alerts is not None:
+        found = watching.try_channels(alerts)
+        show(found, watching.tried_text(alerts, found), as_json=as_json)
+        raise typer.Exit(Exit.OK if all(found.values()) else Exit.FAILED)
     data = words.doctor_data()
     show(data, words.doctor_text(data), as_json=as_json)
 

@@ -17,9 +17,7 @@ from typing import Any
 
 from ziggurat import prices
 from ziggurat import spec as specs
-from ziggurat.choices import sample
-from ziggurat.contexts import rng_for, seed_for
-from ziggurat.domain import TRAINING, Job, JobKind, Recipe
+from ziggurat.domain import TRAINING, Job, JobKind
 from ziggurat.errors import SpecError
 from ziggurat.events import job_to_json
 from ziggurat.launchers import Local
@@ -28,7 +26,7 @@ from ziggurat.launchers.remote import RemoteSetting
 from ziggurat.protocols import Site
 from ziggurat.spec import Spec
 from ziggurat.spec_files import values_to_hide
-from ziggurat.stages import places
+from ziggurat.stages import first_jobs, places
 
 RUN_ID = "dry-run"
 """Stands where the date and the hash of a real run stand."""
@@ -65,41 +63,7 @@ def requests(path: Path, sets: Sequence[str], runs_dir: Path) -> list[Planned]:
         raise SpecError("\n".join(lacking))
     folder = runs_dir.resolve() / f"{spec.name}-{RUN_ID}"
     hide = values_to_hide(raw, os.environ)
-    return [_planned(spec, folder, title, job, hide) for title, job in jobs(spec)]
-
-
-def jobs(spec: Spec) -> list[tuple[str, Job]]:
-    """One job of each kind, with what it is for."""
-    found = [("search", _train(spec, "search", 0, Recipe.SEARCH))]
-    if spec.retrain.enabled:
-        found.append(("retraining", _train(spec, "retrain", spec.search.trials, Recipe.RETRAIN)))
-    for device in spec.devices:
-        job = Job(
-            key=f"00000-profile-{device.name}-0",
-            kind=JobKind.PROFILE,
-            stage="measure",
-            trial=0,
-            candidate=found[0][1].candidate,
-            seed=seed_for(spec, "search", 0),
-            device=device.name,
-            exclusive=True,
-        )
-        found.append((f"measuring on {device.name}", job))
-    return found
-
-
-def _train(spec: Spec, stage: str, number: int, recipe: Recipe) -> Job:
-    return Job(
-        key=f"{number:05d}-train-0-0",
-        kind=JobKind.TRAIN,
-        stage=stage,
-        trial=number,
-        candidate=sample(spec.space.choices(), rng_for(spec, stage, 0)),
-        ladder=spec.ladder() if recipe is Recipe.SEARCH else spec.retrain.ladder(),
-        to_rung=0,
-        seed=seed_for(spec, stage, 0),
-        recipe=recipe,
-    )
+    return [_planned(spec, folder, title, job, hide) for title, job in first_jobs.jobs(spec)]
 
 
 def _planned(spec: Spec, folder: Path, title: str, job: Job, hide: Mapping[str, str]) -> Planned:

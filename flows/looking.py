@@ -12,6 +12,7 @@ import typer
 from flows import words
 from flows.options import JsonOption, RunArgument, show
 from ziggurat import run_places, runs
+from ziggurat.errors import SpecError
 
 
 def status(run_dir: RunArgument, as_json: JsonOption = False) -> None:
@@ -54,15 +55,36 @@ def pareto(run_dir: RunArgument, as_json: JsonOption = False) -> None:
 
 
 def report(
-    run_dir: RunArgument,
+    where: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="A run directory, or a store's URL, such as s3://BUCKET/RUN_ID; several with --compare.",
+        ),
+    ],
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Set several runs side by side instead.")
+    ] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Of a run in a store; by default report-RUN_ID."),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Of a run in a store, by default report-RUN_ID; of a comparison, by default comparison.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the report of a run anew; the run may still be going on."""
+    """Write the report of a run anew, which may still be going on; or compare runs."""
+    if compare:
+        from flows import comparing
+
+        page, data = comparing.compare(where, out)
+        show({"report": str(page), **data}, comparing.text(page, data), as_json=as_json)
+        return
+    if len(where) > 1:
+        raise SpecError(f"{len(where)} runs are given; name one, or add --compare to set them side by side")
     from flows import trial_runs
 
-    path = trial_runs.report(run_dir, out)
+    path = trial_runs.report(where[0], out)
     show({"report": str(path)}, str(path), as_json=as_json)

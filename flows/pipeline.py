@@ -1,110 +1,70 @@
-"""The pipeline: preflight, validate, search, retrain, measure, report.
+"""The pipeline: preflight, validate, search, approval, retrain, measure, report.
 
-`ziggurat run` and a Prefect deployment both run this flow; a run directory is what it continues from.
+`ziggurat run` and the Prefect deployments both run this flow; a run directory is what it continues from.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, runtime
-from prefect.client.orchestration import get_client
+from prefect import flow, runtime
 from prefect.client.schemas.objects import State
-from prefect.exceptions import TerminationSignal
-from prefect.states import Cancelled, Completed, Failed
 
-from flows import stages
-from tasks import publish, session
+from flows import forms, places, stages
+from flows.conducting import conduct
+from tasks import identity, session
 from ziggurat import runs
-from ziggurat import spec as specs
-from ziggurat.domain import RunStatus
-from ziggurat.errors import JournalError, SpecError, ZigguratError
-from ziggurat.runs import Interrupted, Run
-from ziggurat.session import Session
+from ziggurat.errors import SpecError
+from ziggurat.runs import Run
+
+ALL = (
+    stages.preflight,
+    stages.validate,
+    stages.search,
+    stages.approval,
+    stages.retrain,
+    stages.measure,
+)
 
 
 def _name() -> str:
     """The name of a flow run until its run directory is known."""
     given = runtime.flow_run.parameters
-    return Path(given["run_dir"] or given["spec"]).name
+    return Path((given["run_dir"] or given["spec"]).partition("?")[0]).name
 
 
 @flow(name="ziggurat", flow_run_name=_name, validate_parameters=False)
-def pipeline(
+def pipeline(  # noqa: PLR0913, PLR0917 - the form
     spec: str = "examples/digits.yaml",
+    search: forms.Search | None = None,
+    retrain: forms.Retrain | None = None,
+    budget: forms.Budget | None = None,
+    overrides: list[str] = [],  # noqa: B006 - the form; nothing is ever added to it
     runs_dir: str = "runs",
-    overrides: list[str] | None = None,
     run_dir: str | None = None,
 ) -> State[dict[str, Any]]:
-    """Run a spec, or continue a run directory; the state says how that ended and holds the result.
+    """Run a spec, or continue a run; the state says how that ended and holds the result.
 
     Args:
-        spec: Path of the spec; ignored if a run directory is given.
+        spec: Path of the spec on the worker's machine, or its URL in a store.
+        search: What is to differ from the spec in the search.
+        retrain: What is to differ from the spec in the full training.
+        budget: What is to differ from the spec in the budget.
+        overrides: Assignments of other keys, such as `launcher.threads=2`.
         runs_dir: Where run directories are made.
-        overrides: Assignments such as `search.trials=20`.
-        run_dir: A run directory to continue.
+        run_dir: A run to continue, instead of a spec: its directory, or its URL in a store.
     """
-    run = _take(spec, runs_dir, overrides or [], run_dir)
-    get_run_logger().info("run directory: %s", run.folder)
-    try:
-        with session.heeding_signals(run), session.opened(run, sys.stderr) as here:
-            return _stages(str(run.folder), here)
-    except SpecError:
-        if run.fresh and not run.history.segments:
-            run.remove()  # nothing was paid for, so nothing is left behind
-        raise
 
+    def take() -> Run:
+        changes = forms.assignments(search=search, retrain=retrain, budget=budget) + list(overrides or [])
+        if run_dir is not None:
+            if changes:
+                raise SpecError(f"{changes[0]}: a run keeps its settings; start a new one, or leave it out")
+            return session.taken(run_dir) or places.take(run_dir, runs_dir)
+        earlier = identity.earlier(runs_dir)
+        if earlier is not None:
+            return runs.open_run(earlier)
+        return runs.create(*places.read_spec(spec, changes), Path(runs_dir))
 
-def _stages(run_dir: str, here: Session) -> State[dict[str, Any]]:
-    """The table of contents, and how a run ends."""
-    try:
-        stages.preflight(run_dir)
-        stages.validate(run_dir)
-        stages.search(run_dir)
-        stages.retrain(run_dir)
-        stages.measure(run_dir)
-        status, reason = here.status(), ""
-    except (Interrupted, KeyboardInterrupt, TerminationSignal) as stop:
-        why = str(stop) if isinstance(stop, Interrupted) else "stopped on request"
-        here.run.finish(RunStatus.INTERRUPTED, why)
-        words = f"{why}; continue with `ziggurat resume {run_dir}`"
-        return Cancelled(message=words, data=here.result())
-    except (SpecError, JournalError):
-        raise
-    except ZigguratError as error:
-        status, reason = RunStatus.FAILED, str(error)
-    stages.report(run_dir, status.value, reason)
-    publish.publish_tables(run_dir)
-    here.run.finish(status, reason)
-    here.raise_alerts()
-    return _end(status, reason, here.result())
-
-
-def _end(status: RunStatus, reason: str, result: dict[str, Any]) -> State[dict[str, Any]]:
-    """The state in which Prefect shows a run that went through all its stages, or failed in one."""
-    if status is RunStatus.FAILED:
-        return Failed(message=reason, data=result)
-    counts = result["trials"]
-    front = len(result["front"])
-    found = f"{counts['total']} trials, {front} on the front, {result['cost_usd']:.4g} USD"
-    if status is RunStatus.STOPPED_BY_BUDGET:
-        return Completed(name="Stopped by budget", message=found, data=result)
-    return Completed(message=found, data=result)
-
-
-def _take(spec: str, runs_dir: str, overrides: list[str], run_dir: str | None) -> Run:
-    """The run that the command line has taken already, or an existing or new one."""
-    if run_dir is not None:
-        return session.taken(run_dir) or runs.open_run(Path(run_dir))
-    parsed, raw = specs.read(Path(spec), overrides)
-    run = runs.create(parsed, raw, Path(runs_dir))
-    _rename(run.run_id)
-    return run
-
-
-def _rename(name: str) -> None:
-    """Have Prefect show this flow run under the name of its run directory."""
-    with get_client(sync_client=True) as client:
-        client.set_flow_run_name(runtime.flow_run.id, name)
+    return conduct(take, ALL)

@@ -6,8 +6,9 @@ from typing import Any
 
 from prefect import flow
 
-from tasks import publish, stages
+from tasks import session, stages
 from tasks.guard import guard_budget
+from ziggurat.stages import approval as approvals
 
 
 @flow(name="preflight", flow_run_name="preflight", validate_parameters=False)
@@ -27,9 +28,14 @@ def validate(run_dir: str) -> dict[str, Any]:
 def search(run_dir: str) -> dict[str, Any]:
     """Many cheap trials, stopped early."""
     guard_budget(run_dir, "search")
-    summary = stages.run_search(run_dir)
-    publish.publish_tables(run_dir)
-    return summary
+    return stages.run_search(run_dir)
+
+
+def approval(run_dir: str) -> None:
+    """Somebody says whether the full training may begin; the whole run waits, so this is no subflow."""
+    if approvals.due(session.of(run_dir).run):
+        stages.write_report(run_dir, "running")
+        stages.ask_for_approval(run_dir)
 
 
 @flow(name="retrain", flow_run_name="retrain", validate_parameters=False)

@@ -19,22 +19,21 @@ from ziggurat import spec as specs
 from ziggurat.combinations import builds
 from ziggurat.engine import Engine
 from ziggurat.errors import RunBusyError, SpecError
-from ziggurat.estimate import estimate, naive_usd
-from ziggurat.events import StageFinished
-from ziggurat.inspection import Check
 from ziggurat.journal import Lock, read_events
 from ziggurat.spec import Spec
-from ziggurat.stages import common, places
-from ziggurat.stages.preflight import STAGE, gather, line
+from ziggurat.stages import places
+from ziggurat.stages.preflight import Found, gather
+from ziggurat.stores import Store
 
 MIRROR_S = 60.0
 
 
 @contextmanager
-def scratch(path: Path, sets: Sequence[str]) -> Iterator[Engine]:
-    """An engine with its workers on a temporary run of a spec."""
+def scratch(path: Path, sets: Sequence[str], *, lenient: bool = False) -> Iterator[Engine]:
+    """An engine with its workers on a temporary run of a spec; `lenient`: a store need not work."""
     spec, raw = specs.read(path, sets)
-    taking.working_store(spec, "check")
+    if not lenient:
+        taking.working_store(spec, "check")
     if not places.storeless(spec):  # a trial run leaves nothing anywhere, unless its machines need a store
         spec, raw = spec.model_copy(update={"store": None}), {**raw, "store": None}
     with tempfile.TemporaryDirectory(prefix="ziggurat-") as folder:
@@ -50,35 +49,15 @@ def scratch(path: Path, sets: Sequence[str]) -> Iterator[Engine]:
             run.remove()
 
 
-def inspect(path: Path, sets: Sequence[str]) -> tuple[list[Check], dict[str, Any]]:
+def inspect(path: Path, sets: Sequence[str]) -> Found:
     """All checks of the preflight, and the facts they found."""
-    with scratch(path, sets) as engine:
-        checks, facts, _ = gather(engine, alone=True)
-        return checks, facts
+    with scratch(path, sets, lenient=True) as engine:
+        return gather(engine, alone=True, store=_store(path, sets))
 
 
-def forecast(path: Path, sets: Sequence[str]) -> dict[str, Any]:
-    """Time and cost of every stage, and of the search without early stopping.
-
-    Raises:
-        SpecError: A check of the preflight has failed.
-    """
-    with scratch(path, sets) as engine:
-        checks, facts, _ = gather(engine, alone=True)
-        bad = [c for c in checks if c.ok is False]
-        if bad:
-            raise SpecError("\n".join(line(c) for c in bad))
-        run = engine.run
-        run.record([StageFinished(STAGE, common.OK, facts)])
-        rows = [vars(row) for row in estimate(run.spec, run.history)]
-        return {
-            "stages": rows,
-            "total_usd": sum(row["usd"] for row in rows),
-            "total_wall_s": sum(row["wall_s"] for row in rows),
-            "naive_search_usd": naive_usd(run.spec, run.history),
-            "limit_usd": run.spec.budget.limit_usd,
-            "usd_per_hour": run.spec.launcher.usd_per_hour,
-        }
+def _store(path: Path, sets: Sequence[str]) -> Store | None:
+    """The store that the spec names, which a trial run does without."""
+    return specs.read(path, sets)[0].open_store("check")
 
 
 def profile(path: Path, sets: Sequence[str], count: int) -> list[dict[str, Any]]:
@@ -131,12 +110,11 @@ def report(where: str, out: Path | None = None) -> Path:
 
 def _report(folder: Path, *, track: bool = True) -> Path:
     """Write the report of a run directory, and give MLflow what it has missed if nobody drives the run."""
-    from ziggurat import reporting
+    from ziggurat import publishing, reporting
 
     spec, history = runs.look(folder)
     told = reporting.facts(folder, spec, history)
-    if spec.tracking.enabled:
-        told = replace(told, mlflow=reporting.mlflow_command(spec.tracking.address(folder.parent)))
+    told = replace(told, mlflow=publishing.look_command(folder.resolve(), spec, history))
     try:
         reporting.write(folder, spec, history, told)
     except OSError as error:
@@ -148,16 +126,16 @@ def _report(folder: Path, *, track: bool = True) -> Path:
 
 def _mirror(folder: Path, spec: Spec) -> None:
     """Write to MLflow what it has not got yet."""
-    from ziggurat.listeners.mlflow_client import place_of
-    from ziggurat.listeners.mlflow_mirror import MlflowMirror
+    from ziggurat import publishing
 
     try:
         lock = Lock(folder / "lock")
     except RunBusyError:
         return  # the controller's own mirror does it
     try:
-        place = place_of(spec.tracking, folder.parent, spec.name)
-        mirror = MlflowMirror(spec.tracking, place, folder, spec.goals())
+        mirror = publishing.mirror_of(folder, spec)
+        assert mirror is not None
+        mirror.hurry(on=True)
         mirror.replay(event for event, _ in read_events(folder / runs.JOURNAL))
         mirror.log_artifacts(folder / "report")
         deadline = time.monotonic() + MIRROR_S

@@ -10,14 +10,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
-from ziggurat import report, runs
+from ziggurat import publishing, report, runs
+from ziggurat.checks import Check, counts
 from ziggurat.estimate import estimate
 from ziggurat.history import History
-from ziggurat.inspection import Check
 from ziggurat.report import Summary
 from ziggurat.spec import Spec
 
 STARTER = Path(__file__).with_name("starter.yaml")
+SLOW_S = 0.1
+"""Seconds from which on it is said how long a check took."""
 LIBRARIES = (
     "torch",
     "pytorch-lightning",
@@ -50,35 +52,22 @@ def _cell(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def checks(found: Sequence[Check]) -> str:
-    """The preflight as lines."""
+def checks(found: Sequence[Check], seconds: float) -> str:
+    """The preflight as lines: what has not passed stands out, with what to do about it, and the sum below."""
     signs = {True: "ok  ", False: "FAIL", None: "warn"}
+    width = max((len(check.name) for check in found), default=0)
     lines = []
     for check in found:
-        lines.append(f"{signs[check.ok]}  {check.name}: {check.text}")
+        took = f"  [{check.seconds:.1f} s]" if check.seconds >= SLOW_S else ""
+        lines.append(f"{signs[check.ok]}  {check.name.ljust(width)}  {check.text}{took}")
         if check.ok is not True and check.cure:
-            lines.append(f"      cure: {check.cure}")
-    return "\n".join(lines)
-
-
-def forecast(data: Mapping[str, Any]) -> str:
-    """The forecast as a table with its sums."""
-    rows = [
-        {
-            "stage": row["stage"],
-            "segments": round(row["segments"]),
-            "worker time": f"{row['seconds']:.0f} s",
-            "wall time": f"{row['wall_s']:.0f} s",
-            "cost": f"{row['usd']:.4f} USD",
-        }
-        for row in data["stages"]
-    ]
-    limit = "none" if data["limit_usd"] is None else f"{data['limit_usd']:g} USD"
-    return (
-        f"{table(rows)}\n\ntotal {data['total_usd']:.4f} USD in about {data['total_wall_s']:.0f} s; "
-        f"limit {limit}; "
-        f"every trial to the top rung would cost {data['naive_search_usd']:.4f} USD"
+            lines.append(f"{' ' * (width + 8)}cure: {check.cure}")
+    parts = ", ".join(
+        f"{count} {'warnings' if severity == 'warning' and count > 1 else severity}"
+        for severity, count in counts(found).items()
+        if count
     )
+    return "\n".join([*lines, f"{len(found)} checks in {seconds:.1f} s: {parts}"])
 
 
 def status_data(spec: Spec, history: History, where: str) -> dict[str, Any]:
@@ -195,10 +184,11 @@ def print_outcome(spec: Spec, folder: Path, stream: TextIO) -> None:
         file=stream,
     )
     print(f"report: {folder / 'report' / 'index.html'}", file=stream)
-    if spec.tracking.enabled:
-        uri = spec.tracking.address(folder.parent)
-        command = f"mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri {uri}"
-        print(f"MLflow: {uri if uri.startswith('http') else command}", file=stream)
+    server, page = publishing.look(folder, spec, history)
+    if server:
+        print(f"MLflow: {server}", file=stream)
+    if page:
+        print(f"{'finalists in MLflow' if server else 'MLflow'}: {page}", file=stream)
 
 
 def doctor_data() -> dict[str, Any]:

@@ -8,6 +8,8 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks import session
+from tasks.desk import PrefectDesk
+from tasks.guard import watching
 from ziggurat import stages
 from ziggurat.domain import RunStatus
 
@@ -42,16 +44,27 @@ def run_validate(run_dir: str) -> dict[str, Any]:
 def run_search(run_dir: str) -> dict[str, Any]:
     """Search with early stopping."""
     get_run_logger().info("searching in %s", run_dir)
-    with session.at_work(run_dir) as here:
+    with session.at_work(run_dir) as here, watching(here, "search"):
         stages.search(here.engine)
     return _summary(run_dir, "search")
+
+
+@task(name="ask for an approval", cache_policy=NO_CACHE)
+def ask_for_approval(run_dir: str) -> dict[str, Any]:
+    """Wait until somebody says whether the full training may begin, on Prefect's pages or by the command."""
+    here = session.of(run_dir)
+    get_run_logger().info("waiting for an approval: `ziggurat approve %s` or this flow run's page", run_dir)
+    with session.at_work(run_dir):
+        stages.approve(here.engine, [PrefectDesk()])
+    last = here.run.history.decision("approval")
+    return {} if last is None else {"verdict": last.verdict, "reason": last.reason}
 
 
 @task(name="retrain", cache_policy=NO_CACHE)
 def run_retrain(run_dir: str) -> dict[str, Any]:
     """Train the best architectures with the full recipe."""
     get_run_logger().info("retraining in %s", run_dir)
-    with session.at_work(run_dir) as here:
+    with session.at_work(run_dir) as here, watching(here, "retrain"):
         stages.retrain(here.engine)
     return _summary(run_dir, "retrain")
 

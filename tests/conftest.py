@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.servers.mailbox import hook, mailbox  # noqa: F401 - fixtures
+from tests.servers.postgres import postgres, programs  # noqa: F401 - a fixture
+from tests.servers.prefect import prefect_server  # noqa: F401 - a fixture
 from tests.servers.seaweed import s3_server  # noqa: F401 - a fixture
 from tests.servers.slurm import slurm_server  # noqa: F401 - a fixture
 
@@ -40,19 +43,12 @@ def pytest_unconfigure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs PostgreSQL where its programs are missing."""
-    if _postgres_programs() is not None:
+    if programs() is not None:
         return
     skip = pytest.mark.skip(reason="needs PostgreSQL's programs (Debian: apt-get install postgresql)")
     for item in items:
         if item.get_closest_marker("postgres"):
             item.add_marker(skip)
-
-
-def _postgres_programs() -> Path | None:
-    """Folder of initdb and pg_ctl; Debian keeps them off the PATH."""
-    found = shutil.which("pg_ctl")
-    folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return next((f for f in reversed(folders) if (f / "initdb").exists() and (f / "pg_ctl").exists()), None)
 
 
 @pytest.fixture

@@ -75,6 +75,9 @@ class MemoryStore:
             self._ask("delete", key)
             self.things.pop(key, None)
 
+    def utc(self) -> float | None:
+        return None
+
     def tidy(self, older_s: float = 0.0) -> int:
         del older_s
         return 0

@@ -71,7 +71,7 @@ def test_the_search_stops_and_retraining_and_measuring_have_their_reserve(short)
 
 def test_the_warning_is_raised_once(short):
     folder, _ = short
-    raised = [e.body.key for e in events(folder)[: first_resume(folder)] if isinstance(e.body, Alert)]
+    raised = keys_raised(events(folder)[: first_resume(folder)])
     assert Counter(raised)["budget_warning"] == 1
     assert set(Counter(raised).values()) == {1}
 
@@ -86,10 +86,12 @@ def test_more_money_continues_the_search_and_completes_the_run(short):
     assert len([t for t in history.of_stage("search") if t.rung == t.top_rung]) == 12
     looks = [s for s in history.segments.values() if s.job.kind is JobKind.EVALUATE]
     assert len(looks) == 1
-    warnings = [
-        e.body.key for e in events(folder) if isinstance(e.body, Alert) and "budget_warning" in e.body.key
-    ]
+    warnings = [key for key in keys_raised(events(folder)) if "budget_warning" in key]
     assert len(warnings) == len(set(warnings))
+
+
+def keys_raised(log):
+    return [e.body.key for e in log if isinstance(e.body, Alert) and e.body.state == "raised"]
 
 
 def first_resume(folder):

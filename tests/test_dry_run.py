@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,10 @@ def test_the_preflight_has_a_check_for_every_launcher(monkeypatch):
         devices=[{"kind": "torch", "launcher": {"kind": "local"}}],
     )
     assert asked == ["spot", "gpus"]
-    assert found == [
+    size = re.search(r"a request of (\d+) characters was written, not sent", found[0][1])
+    assert size is not None
+    assert int(size[1]) > 500
+    assert [(ok, text.partition(" (")[0]) for ok, text in found] == [
         (True, "launcher: 'aws_batch' takes jobs"),
         (False, "retrain.launcher.queue: no queue 'gpus' in eu-central-1; known: spot"),
         (True, "devices[0].launcher: 1 workers of 1 threads"),
@@ -207,8 +211,11 @@ class Kept:
 
     url = "s3://bucket/runs/small"
 
-    def __init__(self, error: str = "") -> None:
-        self.error = error
+    def __init__(self, error: str = "", ahead_s: float | None = 0.0) -> None:
+        self.error, self.ahead_s = error, ahead_s
+
+    def utc(self) -> float | None:
+        return None if self.ahead_s is None else time.time() + self.ahead_s
 
     def check(self) -> None:
         if self.error:
@@ -217,9 +224,19 @@ class Kept:
 
 def test_the_store_is_checked_if_there_is_one():
     assert places.store(None) == []
-    assert [(c.name, c.ok) for c in places.store(Kept())] == [("store", True)]  # type: ignore[arg-type]
+    found = [(c.name, c.ok) for c in places.store(Kept())]  # type: ignore[arg-type]
+    assert found == [("store", True), ("clock", True)]
     (broken,) = places.store(Kept("store: no bucket 'bucket'; make it"))  # type: ignore[arg-type]
     assert (broken.ok, broken.text) == (False, "store: no bucket 'bucket'; make it")
+
+
+@pytest.mark.parametrize(("ahead_s", "ok"), [(0, True), (-5, True), (60, None), (-60, None), (None, True)])
+def test_clocks_that_differ_are_told_with_the_cure(ahead_s, ok):
+    _, clock = places.store(Kept(ahead_s=ahead_s))  # type: ignore[arg-type]
+    assert (clock.name, clock.ok) == ("clock", ok)
+    if ok is None:
+        assert "differ by 59 s" in clock.text or "differ by 58 s" in clock.text
+        assert clock.cure.startswith("set this machine's clock")
 
 
 def blocks() -> list[dict[str, Any]]:

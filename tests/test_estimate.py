@@ -9,6 +9,7 @@ from ziggurat import spec
 from ziggurat.domain import Measurement
 from ziggurat.estimate import estimate, naive_usd, survivors
 from ziggurat.events import SegmentFinished, StageFinished
+from ziggurat.paces import Paces
 
 
 def parsed(**changes):
@@ -122,5 +123,5 @@ def test_the_rate_of_separate_trainings_is_that_of_the_whole_of_each(tmp_path):
         job = story.start(number)
         found = (Measurement("val_accuracy", 0.5, step=1),)
         story.add(SegmentFinished(job.key, number, spent, 0.0, measurements=found))
-    assert estimate(settings, story.history)[0].seconds == pytest.approx(3.0 * 80)
+    assert Paces(settings, story.history).measured == [3.0]
     assert naive_usd(settings, story.history) == pytest.approx(3.0 * 240)

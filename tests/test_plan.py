@@ -18,7 +18,7 @@ from ziggurat.domain import (
     TrialStatus,
 )
 from ziggurat.events import Decided, SegmentFinished, SegmentPlanned, TrialEnded
-from ziggurat.plan import Rules
+from ziggurat.plan import Limit, Meter, Rules
 from ziggurat.protocols import Forecast
 from ziggurat.searchers import Sobol
 from ziggurat.stoppers import Asha, Never
@@ -190,12 +190,10 @@ def test_money_committed_never_exceeds_the_limit(forecasts, limit, reserve, marg
     told = story(len(forecasts))
     prices = iter(forecasts)
     context = told.context(trials=len(forecasts), forecast=lambda *_: Forecast(1.0, next(prices)))
-    rules = Rules(limit_usd=limit, reserve_usd=reserve, margin_usd=margin)
+    meter = Meter(usd_per_hour=lambda _: 3600.0, stop_s=lambda _: margin)
+    rules = Rules(limit_usd=limit, reserve_usd=reserve, meter=meter)
     found = plan.next_jobs(context, 99, searcher=Sobol(), stopper=Never(), rules=rules)
-    assert (
-        sum(f.usd for _, f in found.jobs) + (margin if found.jobs else 0.0)
-        <= max(0.0, limit - reserve) + 1e-9
-    )
+    assert sum(f.usd + margin for _, f in found.jobs) <= max(0.0, limit - reserve) + 1e-9
 
 
 def test_a_running_job_that_outran_its_forecast_is_stopped_before_the_limit():
@@ -204,10 +202,10 @@ def test_a_running_job_that_outran_its_forecast_is_stopped_before_the_limit():
     for job, forecast in plan.next_jobs(context, 2, searcher=Sobol(), stopper=Never(), rules=Rules()).jobs:
         told.add(SegmentPlanned(job, forecast.seconds, forecast.usd))
     first, second = told.history.open_segments
-    rules = Rules(limit_usd=25.0 / 3600)
 
     def late(elapsed):
-        return plan.overdue(told.history, {first: elapsed, second: 1.0}, lambda _: 1.0, rules, 2.0)
+        meter = Meter(lambda _: 1.0, lambda _: 2.0, {first: elapsed, second: 1.0})
+        return plan.overdue(told.history, Rules(limit_usd=25.0 / 3600, meter=meter))
 
     assert late(7.0) == []
     assert late(12.0) == []  # 12 + 2 and the 10 of the other fit into 25
@@ -218,7 +216,7 @@ def test_without_a_limit_nothing_is_stopped():
     told = story(1)
     told.start(0)
     late = dict.fromkeys(told.history.open_segments, 1e9)
-    assert plan.overdue(told.history, late, lambda _: 1.0, Rules(), 2.0) == []
+    assert plan.overdue(told.history, Rules(meter=Meter(lambda _: 1.0, lambda _: 2.0, late))) == []
 
 
 def test_the_search_is_done_when_all_trials_have_ended_and_nothing_runs():
@@ -298,3 +296,84 @@ def test_candidates_are_measured_beside_proposing_only_by_machines_of_their_own(
     busy = step(told, rules=rules, device_free=False)
     assert (busy.jobs, busy.want) == ((), 2)
     assert step(told, rules=rules, device_free=True, service_free=False).want == 0
+
+
+def running(*forecasts):
+    """A history with open segments of so many seconds, at a dollar a second."""
+    told = story(len(forecasts))
+    for number, seconds in enumerate(forecasts):
+        job = told.start(number)
+        told.add(SegmentPlanned(job, seconds, seconds))
+    return told.history
+
+
+def metered(history, elapsed, **changes):
+    seconds = dict(zip(history.open_segments, elapsed, strict=True))
+    return Meter(lambda _: 3600.0, lambda _: 2.0, seconds, **changes)
+
+
+def test_a_running_job_is_committed_with_its_forecast_and_the_time_to_stop_it():
+    history = running(10.0, 20.0)
+    assert metered(history, (0.0, 0.0)).committed_usd(history.open_segments.values()) == 34.0
+    assert metered(history, (12.0, 19.0)).committed_usd(history.open_segments.values()) == 12.0 + 20.0 + 4.0
+
+
+def test_a_job_that_keeps_to_its_forecast_is_never_stopped_once_it_was_admitted():
+    history = running(10.0, 10.0)
+    meter = metered(history, (10.0, 10.0))
+    assert plan.overdue(history, Rules(limit_usd=24.0, meter=meter)) == []
+    assert len(plan.overdue(history, Rules(limit_usd=23.9, meter=meter))) == 2
+
+
+def test_held_machines_are_committed_until_the_last_job_ends():
+    history = running(10.0, 20.0)
+    meter = metered(history, (4.0, 5.0), held=lambda _: True, held_usd_per_hour=3 * 3600.0, unpaid_usd=1.0)
+    # 9 have been worked, 1 was idle; three machines are there for 15 more seconds and 2 to stop
+    assert meter.committed_usd(history.open_segments.values()) == 9.0 + 1.0 + 3 * 17.0
+    job = story(3).start(2)
+    assert meter.extra_usd(history.open_segments.values(), job, Forecast(15.0, 15.0)) == 0.0
+    assert meter.extra_usd(history.open_segments.values(), job, Forecast(16.0, 16.0)) == 3.0
+
+
+def test_machines_that_are_held_are_all_stopped_before_the_limit():
+    history = running(100.0, 100.0)
+    meter = metered(history, (4.0, 5.0), held=lambda _: True, held_usd_per_hour=3 * 3600.0, unpaid_usd=1.0)
+    assert plan.overdue(history, Rules(limit_usd=16.0, meter=meter)) == []
+    assert len(plan.overdue(history, Rules(limit_usd=15.9, meter=meter))) == 2
+
+
+@pytest.mark.parametrize("kind", [JobKind.PROFILE, JobKind.EXPORT, JobKind.EVALUATE])
+def test_any_kind_of_job_is_stopped_before_the_limit(kind):
+    told = story(1)
+    training = told.start(0)
+    told.add(SegmentFinished(training.key, 0, 0.0, 0.0))
+    job = replace(training, kind=kind, key="00000-other-0")
+    told.add(SegmentPlanned(job, 1.0, 1.0))
+    meter = Meter(lambda _: 3600.0, lambda _: 2.0, {job.key: 5.0})
+    assert plan.overdue(told.history, Rules(limit_usd=6.9, meter=meter)) == [job.key]
+
+
+def test_the_tightest_limit_is_named_and_only_one_that_can_grow_is_asked_for_more():
+    told = story(3)
+    stage = Limit(0.5, 0.0, name="budget.stages.search")
+    found = step(told, usd=0.8, rules=Rules(limit_usd=1.0, others=(stage,)))
+    assert "of the limit of 0.5 USD for budget.stages.search only 0.5 are free" in found.blocked
+    assert found.lacking_usd == 0.0
+    team = Limit(0.3, 0.0, name="the account team", grows=True)
+    found = step(told, usd=0.8, rules=Rules(limit_usd=1.0, others=(team,)))
+    assert found.lacking_usd == pytest.approx(0.5)
+    found = step(told, usd=0.8, rules=Rules(limit_usd=0.7, others=(team,)))
+    assert ("of the limit of 0.7 USD only" in found.blocked, found.lacking_usd) == (True, 0.0)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 9.0), st.floats(0.0, 20.0)), min_size=1, max_size=5),
+    st.floats(1.0, 90.0),
+)
+def test_no_limit_comes_near_in_the_quiet_time(jobs, limit):
+    history = running(*(f for f, _ in jobs))
+    rules = Rules(limit_usd=limit, meter=metered(history, [e for _, e in jobs]))
+    quiet = plan.quiet_s(history, rules)
+    later = replace(rules, meter=metered(history, [e + quiet * 0.999 for _, e in jobs]))
+    assert quiet == 0.0 or plan.passing(history, later) is None
+    assert plan.quiet_s(history, Rules(meter=rules.meter)) == float("inf")

@@ -8,9 +8,9 @@ from ziggurat.domain import FailureKind, Objective, Trial, TrialStatus
 from ziggurat.history import History
 
 
-def eligible(history: History, objectives: tuple[Objective, ...]) -> list[Trial]:
-    """Search trials at their top rung with all objectives known and all limits kept: a front's material."""
-    return [t for t in history.with_status("search", TrialStatus.COMPLETED) if is_answer(t, objectives)]
+def eligible(history: History, objectives: tuple[Objective, ...], stage: str = "search") -> list[Trial]:
+    """Trials at their top rung with all objectives known and all limits kept: a front's material."""
+    return [t for t in history.with_status(stage, TrialStatus.COMPLETED) if is_answer(t, objectives)]
 
 
 def is_answer(trial: Trial, objectives: tuple[Objective, ...]) -> bool:
@@ -23,6 +23,12 @@ def is_answer(trial: Trial, objectives: tuple[Objective, ...]) -> bool:
 def blameless(trial: Trial) -> bool:
     """Whether a trial ended for a reason that says nothing about its candidate."""
     return trial.failure is not None and trial.failure.kind in {FailureKind.PREEMPTED, FailureKind.LOST}
+
+
+def waited_s(history: History) -> float:
+    """Seconds in which the run waited for somebody to approve of the full training."""
+    waits = (d.facts.get("waited_s") for d in history.decisions if d.kind == "approval")
+    return sum(float(s) for s in waits if isinstance(s, (int, float)))
 
 
 def driven_s(history: History, begun: float, ended: float) -> float:

@@ -8,15 +8,24 @@ the preflight.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
 
-from ziggurat.budget import cost_usd, limit_usd
-from ziggurat.domain import Candidate, Fidelity, JobKind, Recipe, Trial
+from ziggurat import proxies, rounds
+from ziggurat.budget import cost_usd, limit_usd, stage_limit_usd
+from ziggurat.domain import Candidate, Fidelity, Job, JobKind, Recipe, Trial
 from ziggurat.history import History
-from ziggurat.prices import measure_usd_per_hour, retrain_usd_per_hour
+from ziggurat.prices import (
+    MAIN,
+    device_role,
+    job_launcher,
+    launcher_of,
+    measure_usd_per_hour,
+    role_of,
+    workers_of,
+)
 from ziggurat.protocols import Context, Forecast
 from ziggurat.scripted import devices, kinds_after, script_of
 from ziggurat.segments import units
@@ -28,6 +37,8 @@ EXPORTING_S = 3.0
 UNKNOWN_RATE_S = 1.0
 """Seconds for an epoch when nothing at all is known."""
 QUARTILE = 0.75
+SLACK = 1.2
+"""So many times its forecast retraining may take."""
 MEASURING_S = 0.5
 """Least seconds for measuring a model on one device or on the test part, as long as nothing is known."""
 
@@ -78,6 +89,11 @@ class Rates:
         ends = [(s.job, s.end.seconds) for s in self._history.successes(JobKind.TRAIN) if s.end]
         work = [units(j.ladder, j.from_rung, j.to_rung, resumable=self._resumable) for j, _ in ends]
         return start_and_rate(work, [seconds for _, seconds in ends])
+
+    @property
+    def starts_at(self) -> tuple[float, float] | None:
+        """Seconds for starting and seconds for a unit; None where these cannot be told apart."""
+        return self._line
 
     def seconds(self, work: float, segments: float = 1.0, candidate: Candidate | None = None) -> float:
         """Seconds for so many units in so many segments, of one candidate or of any."""
@@ -152,19 +168,54 @@ def measuring(spec: Spec, history: History, kind: JobKind, device: str | None = 
 
 
 def reserve_usd(spec: Spec, history: History) -> float:
-    """What retraining and measuring are expected to cost, kept from others; at most half of the limit."""
+    """What retraining and measuring are expected to cost, kept from others; at most half of the limit.
+
+    Neither is given more than it may spend itself.
+    """
     if not spec.retrain.enabled:
         return 0.0
-    models = spec.retrain.k * spec.retrain.seeds
-    needed = rates_of(spec, history).seconds(models * spec.retrain.epochs, models * len(spec.full_ladder()))
-    price = retrain_usd_per_hour(spec)
-    wanted = cost_usd(needed * 1.2 + spec.budget.stop_margin_s, price)
-    for kind in kinds_after(spec):
-        wanted += models * measuring(spec, history, kind).usd
-    for device in devices(spec, Recipe.RETRAIN):
-        wanted += models * measuring(spec, history, JobKind.PROFILE, device).usd
+    parts = {"retrain": _retraining_usd(spec, history), "measure": _measuring_usd(spec, history)}
+    wanted = 0.0
+    for stage, usd in parts.items():
+        own = stage_limit_usd(spec.budget, history, stage)
+        wanted += usd if own is None else min(usd, own)
     limit = limit_usd(spec.budget, history)
     return wanted if limit is None else min(wanted, limit / 2)
+
+
+def _retraining_usd(spec: Spec, history: History) -> float:
+    """What full training is expected to cost, with stopping as many as run at the same time."""
+    models = spec.retrain.k * spec.retrain.seeds
+    needed = rates_of(spec, history).seconds(models * spec.retrain.epochs, models * len(spec.full_ladder()))
+    job = Job("", JobKind.TRAIN, "retrain", recipe=Recipe.RETRAIN)
+    launcher, workers = job_launcher(spec, job), workers_of(spec, role_of(spec, job))
+    stop_s = launcher.stop_s(job, spec.budget.stop_margin_s)
+    wall_s = needed * SLACK / models * -(-models // workers) + stop_s
+    busy = needed * SLACK + stop_s * min(models, workers)
+    own = 0.0 if launcher.charge == "held" else cost_usd(busy, launcher.usd_per_hour)
+    return own + _held_usd(spec, wall_s, {MAIN, role_of(spec, job)})
+
+
+def _measuring_usd(spec: Spec, history: History) -> float:
+    """What measuring the trained models is expected to cost, one after the other."""
+    models = spec.retrain.k * spec.retrain.seeds
+    wanted = 0.0
+    for kind, device in [
+        *((kind, None) for kind in kinds_after(spec)),
+        *((JobKind.PROFILE, device) for device in devices(spec, Recipe.RETRAIN)),
+    ]:
+        role = MAIN if device is None else device_role(spec, device)
+        each = measuring(spec, history, kind, device)
+        own = 0.0 if launcher_of(spec, role).charge == "held" else each.usd
+        wanted += models * (own + _held_usd(spec, each.seconds, {MAIN, role}))
+    return wanted
+
+
+def _held_usd(spec: Spec, seconds: float, roles: Collection[str]) -> float:
+    """What machines cost that are paid whether they work or not, for some seconds."""
+    held = [role for role in roles if launcher_of(spec, role).charge == "held"]
+    price = sum(launcher_of(spec, role).usd_per_hour * (workers_of(spec, role) or 1) for role in held)
+    return cost_usd(seconds, price)
 
 
 def known_static(history: History) -> Callable[[Sequence[Candidate]], list[Mapping[str, float]]]:
@@ -206,10 +257,12 @@ def make_context(
     static: Callable[[Sequence[Candidate]], Sequence[Mapping[str, float]]] | None = None,
 ) -> Context:
     """The context of a decision of the search, or of a stage with the search's ladder."""
-    ladder = spec.ladder()
-    table = spec.space.table if isinstance(spec.space, TableSpace) else None
+    ladder = proxies.ladder(spec, history, stage)
+    spec = spec.at(stage)
+    space = rounds.space_of(spec, history, stage)
+    table = space.table if isinstance(space, TableSpace) else None
     return Context(
-        choices=spec.space.choices(),
+        choices=space.choices(),
         objectives=spec.goals(),
         history=history,
         stage=stage,

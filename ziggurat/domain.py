@@ -84,10 +84,12 @@ class Fidelity:
     Attributes:
         epochs: Epochs in total when this rung is reached, counted from the start of the trial.
         data_fraction: Stratified fraction of the training part used while training towards this rung.
+        resolution: Edge of the images, of which it is also judged, as a share of their own.
     """
 
     epochs: int
     data_fraction: float = 1.0
+    resolution: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,7 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed segment as data.
-
-    A pre-empted or lost segment is retried and says nothing about its candidate.
-    """
+    """A failed segment as data; one that was pre-empted or lost says nothing about its candidate."""
 
     kind: FailureKind
     text: str

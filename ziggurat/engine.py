@@ -6,17 +6,16 @@ from `ziggurat.plan`, what has happened goes into the journal, and both are func
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ziggurat import outcomes, plan, prices
-from ziggurat.budget import cost_usd
-from ziggurat.contexts import measuring, reserve_usd
+from ziggurat import calling, outcomes, plan
+from ziggurat.contexts import measuring
 from ziggurat.domain import FailureKind, Job, JobKind
-from ziggurat.errors import CallFailed, RunTakenError, ZigguratError
+from ziggurat.errors import RunTakenError, ZigguratError
 from ziggurat.events import (
     Body,
     Decided,
@@ -33,6 +32,7 @@ from ziggurat.plan import Rules, Step
 from ziggurat.protocols import Forecast, Progress
 from ziggurat.runs import Interrupted, Run
 from ziggurat.segments import Segment
+from ziggurat.spending import Spending
 from ziggurat.stores import StoreError
 
 WAIT_S = 0.2
@@ -58,7 +58,11 @@ class Engine:
         self.ticks = list(ticks)
         self.pool = Machines(run.spec, run.folder, performer(run.folder, run.history), run.clock())
         run.clock = self.pool.clock.utc
+        self.money = Spending(run, self.pool)
         self.idle = Idle(self.pool.clock.monotonic())
+        self.usage: dict[str, Mapping[str, float]] = {}
+        """What running segments use of their machines, by job key, as last heard."""
+        self._search = run.spec.search
         self._dry: int | None = None
         self._services: dict[str, tuple[Job, int]] = {}
         self._asked = self._mute = 0
@@ -89,37 +93,15 @@ class Engine:
         spec, history = self.run.spec, self.run.history
         measured = spec.metrics.measured
         wanted = [metric for metric in spec.inputs() if metric in measured]
-        margin = cost_usd(spec.budget.stop_margin_s, prices.dearest_usd_per_hour(spec, stage))
-        overrun = sum(
-            max(0.0, self._price(s.job, self.elapsed(key)) + margin - s.forecast_usd)
-            for key, s in history.open_segments.items()
-        )
         device = spec.devices[0].name if wanted else None
-        return Rules(
-            limit_usd=self.run.limit_usd,
-            reserve_usd=reserve_usd(spec, history) if reserve else 0.0,
+        return replace(
+            self.money.rules(stage, reserve=reserve),
             retries=spec.search.retries,
             max_failures=spec.search.max_failures,
             device=device,
             measured=tuple(wanted),
             profiling=measuring(spec, history, JobKind.PROFILE, device) if device else Forecast(0.0, 0.0),
-            margin_usd=margin,
-            overrun_usd=overrun,
-            closed=self._closed(stage),
         )
-
-    def _closed(self, stage: str) -> str:
-        hours = self.run.spec.budget.limit_hours
-        if hours is not None and self.run.clock() - self.run.history.started_utc > hours * 3600:
-            return f"the run has taken longer than budget.limit_hours = {hours:g}"
-        stop = self.run.history.decision("budget")
-        if (
-            stop is not None
-            and stop.facts.get("stage") == stage
-            and stop.facts.get("limit_usd") == self.run.limit_usd
-        ):
-            return stop.reason
-        return ""
 
     def elapsed(self, key: str) -> float:
         """Worker seconds of an open segment so far."""
@@ -133,19 +115,22 @@ class Engine:
                 to checkpoint first.
         """
         self.pool.prepare(stage)
+        self._search = self.run.spec.at(stage).search
         self.idle, self._dry = Idle(self.pool.clock.monotonic()), None
+        self.money.begin()
         try:
             while True:
                 self.run.check_stop()
                 self._collect()
-                self._tick(stage, reserve=reserve)
+                rules = self._tick(stage, reserve=reserve)
                 free = self.pool.free(JobKind.TRAIN)
-                step = planner(self, free)
+                step = self.money.funded(planner(self, free))
                 self._carry_out(step, stage)
                 self._count_idle()
                 if step.done and not self.run.history.open_segments and not self._services:
+                    self.run.record(self.money.charges(stage, all_=True))
                     return step
-                self.pool.wait(0.0 if step.bodies else WAIT_S)
+                self.pool.wait(0.0 if step.bodies else self.money.patience_s(rules))
         except (Interrupted, KeyboardInterrupt):
             self.interrupt()
             raise
@@ -187,7 +172,7 @@ class Engine:
     @property
     def exhausted(self) -> bool:
         """Whether the searcher had no candidate left, or a joint strategy no segment and nothing is new."""
-        joint = self.run.spec.search.strategy is not None
+        joint = self._search.strategy is not None
         return self._dry is not None and (not joint or self._dry == self.run.history.ends)
 
     @property
@@ -199,6 +184,7 @@ class Engine:
         for key, segment in self._running().items():
             progress = self.pool.poll(key)
             self._record_rows(segment.job, progress)
+            self.usage[key] = progress.usage
             if progress.done:
                 self._record_end(segment.job, progress)
         for key, (_, ends) in list(self._services.items()):
@@ -216,6 +202,7 @@ class Engine:
 
     def _record_end(self, job: Job, progress: Progress) -> None:
         bodies: list[Body] = []
+        self.usage.pop(job.key, None)
         if job.kind is not JobKind.TRAIN and progress.measurements:
             bodies.append(Measured(job.key, job.trial, job.attempt, None, progress.measurements))
         if job.kind is JobKind.EXPORT and progress.payload is not None:
@@ -231,17 +218,16 @@ class Engine:
                 job=job.key,
                 trial=job.trial,
                 seconds=round(progress.seconds, 6),
-                cost_usd=self._price(job, progress.seconds),
+                cost_usd=self.money.price(job, progress.seconds),
                 failure=failure,
                 measurements=() if failure else found,
                 checkpoint=progress.checkpoint,
                 retry=progress.retry,
+                usage=progress.usage,
             )
         )
+        self.money.worked(job, progress.seconds)
         self.run.record(bodies)
-
-    def _price(self, job: Job, seconds: float) -> float:
-        return cost_usd(seconds, prices.usd_per_hour(self.run.spec, job))
 
     def _take_proposals(self, progress: Progress, ends: int) -> None:
         """Journal proposals that were asked for when so many segments had ended."""
@@ -258,66 +244,57 @@ class Engine:
         self._mute = 0
         bodies = [body_from_plain(p) for p in progress.payload]
         self._dry = None if bodies else ends
-        if not bodies and self.run.spec.search.strategy is None:
+        if not bodies and self._search.strategy is None:
             text = "the searcher has no further candidate within the limits"
             bodies = [Decided("exhausted", "stop", seen=self.run.history.length, reason=text)]
         self.run.record(b for b in bodies if isinstance(b, (TrialProposed, Decided)))
 
-    def _tick(self, stage: str, *, reserve: bool) -> None:
+    def _tick(self, stage: str, *, reserve: bool) -> Rules:
+        self.money.looked()
         rules = self.context_rules(stage, reserve=reserve)
-        spec = self.run.spec
-        elapsed = {key: self.elapsed(key) for key in self.run.history.open_segments}
-        margin = spec.budget.stop_margin_s
-        price = partial(prices.usd_per_hour, spec)
-        for key in plan.overdue(self.run.history, elapsed, price, rules, margin + WAIT_S):
-            if not self._closed(stage):
-                reason = f"a segment outran its forecast and the limit of {rules.limit_usd:.4g} USD was near"
-                facts: Mapping[str, Any] = {"stage": stage, "limit_usd": rules.limit_usd, "job": key}
-                seen = self.run.history.length
-                self.run.record([Decided("budget", "stop", seen=seen, reason=reason, facts=facts)])
-            self.pool.cancel(key, margin)
-        now = self.pool.clock.monotonic()
-        if now - self._ticked >= TICK_S:
-            self._ticked = now
-            for tick in self.ticks:
-                self.run.record(tick(self.run.clock()))
+        if self.money.tend(rules):
+            rules = self.context_rules(stage, reserve=reserve)
+        late = plan.overdue(self.run.history, rules)
+        self.run.record(self.money.stop(stage, rules, late))
+        for key in late:
+            self.pool.cancel(key, self.run.spec.budget.stop_margin_s)
+        if self._time_for_ticks():
+            self.run.record(self.money.charges(stage))
+            self._run_ticks()
+        return rules
 
-    def call(self, job: Job, timeout_s: float = 600.0) -> Any:  # noqa: ANN401 - plain JSON
-        """Have the service do a job that is no segment, and return its payload.
+    def _time_for_ticks(self) -> bool:
+        now = self.pool.clock.monotonic()
+        due = now - self._ticked >= TICK_S
+        self._ticked = now if due else self._ticked
+        return due
+
+    def _run_ticks(self) -> None:
+        for tick in self.ticks:
+            self.run.record(tick(self.run.clock()))
+
+    def attend(self, seconds: float) -> None:
+        """Let time pass in which nothing runs: heed a request to stop, keep the run's store, run the ticks.
 
         Raises:
-            CallFailed: It failed.
-            ZigguratError: It took too long.
-            Interrupted: Somebody asked the run to stop.
+            Interrupted: Somebody asked the run to stop, or its store cannot be used.
         """
-        deadline = time.monotonic() + timeout_s
-        while not self.pool.room(job):
-            self.run.check_stop()
-            if time.monotonic() > deadline:
-                raise ZigguratError(
-                    f"the service worker was not ready within {timeout_s:g} s; see {self.run.folder}/logs"
-                )
-            self.pool.wait(WAIT_S)
-        self.pool.start(job)
-        while True:
-            self.run.check_stop()
-            self.pool.wait(WAIT_S)
-            progress = self.pool.poll(job.key)
-            if progress.done:
-                break
-            if time.monotonic() > deadline:
-                self.pool.cancel(job.key, 0.0)
-                raise ZigguratError(f"{job.kind.value} took longer than {timeout_s:g} s")
-        if progress.failure is not None:
-            raise CallFailed(progress.failure.kind.value, progress.failure.text)
-        return progress.payload
+        self.run.check_stop()
+        if self._time_for_ticks():
+            self.money.tend()
+            self._run_ticks()
+        self.run.stop.wait(seconds)
+
+    def call(self, job: Job, timeout_s: float = 600.0) -> Any:  # noqa: ANN401 - plain JSON
+        """Have the service do a job that is no segment, and return its payload; see `calling.call`."""
+        return calling.call(self.run, self.pool, self.money, job, timeout_s)
 
     def interrupt(self) -> None:
         """Ask all running jobs to checkpoint, wait for them within the grace, and journal their ends."""
         longest = 0.0
         for key, segment in self._running().items():
             # what runs alone has no checkpoint to write, and holds up those that have
-            grace = 0.0 if segment.job.exclusive else prices.job_launcher(self.run.spec, segment.job).grace_s
+            grace = 0.0 if segment.job.exclusive else self.money.grace_s(segment.job)
             longest = max(longest, grace)
             self.pool.cancel(key, grace)
         deadline = time.monotonic() + longest + 2.0
@@ -325,6 +302,25 @@ class Engine:
             self.pool.wait(WAIT_S)
             self._collect()
 
+    def release(self, stage: str) -> None:
+        """Close the launchers that only this stage has needed, and charge what they had not worked for."""
+        self.run.record(self.money.charges(stage, all_=True))
+        self.pool.release()
+        self.run.record(self.money.vain(stage))
+
+    def rest(self) -> None:
+        """Close all launchers for a while, and charge what they had not worked for."""
+        self.run.record(self.money.charges("", all_=True))
+        self.pool.rest()
+        self.run.record(self.money.vain(""))
+
     def close(self, *, leave: bool = False) -> None:
         """End the workers; with `leave`, what runs on other machines goes on for another controller."""
-        self.pool.close(leave=leave)
+        bodies = [] if leave else self.money.charges("", all_=True)
+        try:
+            self.pool.close(leave=leave)
+        finally:
+            bodies += [] if leave else self.money.vain("")
+            with contextlib.suppress(ZigguratError, Interrupted):  # whoever has the run now charges for it
+                self.run.record(bodies)
+            self.money.close(leave=leave)

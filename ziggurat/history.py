@@ -10,15 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ziggurat.domain import (
-    Job,
-    JobKind,
-    Measurement,
-    Parent,
-    RunStatus,
-    Trial,
-    TrialStatus,
-)
+from ziggurat.domain import Job, JobKind, Measurement, Parent, RunStatus, Trial, TrialStatus
 from ziggurat.events import (
     Alert,
     Amended,
@@ -51,7 +43,9 @@ class History:
         stages: Stages that have begun, with their end if they have one, in order.
         alerts: The latest word on each alert, by key.
         alert_times: When each alert was last raised, by key.
+        alert_log: Every word on an alert with its time, oldest first.
         charges: Money that no segment accounts for, oldest first.
+        costs: Money spent by stage, charges included.
         amendments: Changes of settings, oldest first.
         status: Status of the run.
         length: Number of events folded.
@@ -73,7 +67,9 @@ class History:
     stage_times: dict[str, tuple[float, float | None]] = field(default_factory=dict)
     alerts: dict[str, Alert] = field(default_factory=dict)
     alert_times: dict[str, float] = field(default_factory=dict)
+    alert_log: list[tuple[float, Alert]] = field(default_factory=list)
     charges: list[Charged] = field(default_factory=list)
+    costs: dict[str, float] = field(default_factory=dict)
     amendments: list[Amended] = field(default_factory=list)
     status: RunStatus = RunStatus.RUNNING
     run_id: str = ""
@@ -106,7 +102,7 @@ class History:
         self.status = RunStatus.RUNNING
 
     def _begin_stage(self, body: StageStarted, event: Event) -> None:
-        self.stages.setdefault(body.stage, None)
+        self.stages[body.stage] = None
         self.stage_times[body.stage] = (self._begun(body.stage, event), None)
 
     def _end_stage(self, body: StageFinished, event: Event) -> None:
@@ -134,12 +130,17 @@ class History:
 
     def _alert(self, body: Alert, event: Event) -> None:
         self.alerts[body.key] = body
+        self.alert_log.append((event.utc, body))
         if body.state == "raised":
             self.alert_times[body.key] = event.utc
 
     def _charge(self, body: Charged, _: Event) -> None:
         self.charges.append(body)
-        self.spent_usd += body.cost_usd
+        self._spend(body.stage, body.cost_usd)
+
+    def _spend(self, stage: str, usd: float) -> None:
+        self.spent_usd += usd
+        self.costs[stage] = self.costs.get(stage, 0.0) + usd
 
     def _amend(self, body: Amended, _: Event) -> None:
         self.amendments.append(body)
@@ -194,7 +195,7 @@ class History:
         self.segments[body.job] = segment
         self.open_segments.pop(body.job, None)
         self.ends += 1
-        self.spent_usd += body.cost_usd
+        self._spend(segment.job.stage, body.cost_usd)
         trial = self.trials.get(body.trial)
         if trial is None:
             return
@@ -259,12 +260,8 @@ class History:
         self.decisions.append(body)
         if body.kind != "stopper" or body.trial is None:
             return
-        status = {
-            "continue": TrialStatus.READY,
-            "pause": TrialStatus.PAUSED,
-            "stop": TrialStatus.STOPPED,
-        }[body.verdict]
-        self._change(body.trial, status=status, note=body.reason)
+        after = {"continue": TrialStatus.READY, "pause": TrialStatus.PAUSED, "stop": TrialStatus.STOPPED}
+        self._change(body.trial, status=after[body.verdict], note=body.reason)
 
     def copy(self) -> History:
         """A copy that can be folded further without touching this one."""
@@ -276,7 +273,9 @@ class History:
             stages=dict(self.stages),
             alerts=dict(self.alerts),
             alert_times=dict(self.alert_times),
+            alert_log=list(self.alert_log),
             charges=list(self.charges),
+            costs=dict(self.costs),
             open_segments=dict(self.open_segments),
             tries=dict(self.tries),
             paces=dict(self.paces),

@@ -6,78 +6,49 @@ beyond a few batches.
 
 from __future__ import annotations
 
+import math
 import re
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ziggurat import choices
+from ziggurat.checks import Check, Findings
 from ziggurat.contexts import rng_for
-from ziggurat.domain import Candidate
+from ziggurat.data_checks import check_splits
+from ziggurat.domain import Candidate, Objective
 from ziggurat.errors import SpecError, ZigguratError
 from ziggurat.events import to_plain
 from ziggurat.latency import METRIC
+from ziggurat.proxies import resolutions
+from ziggurat.representatives import representatives
 from ziggurat.scripted import script_of
+from ziggurat.space_checks import (
+    BUILDS,
+    SIZE,
+    check_extremes,
+    check_memory,
+    check_resolutions,
+    check_space,
+    static_value,
+)
 from ziggurat.spaces import TableSpace
 from ziggurat.spec import Spec
 
 if TYPE_CHECKING:
     from ziggurat.jobs import Desk
-    from ziggurat.protocols import Signature
     from ziggurat.tables import Table
     from ziggurat.trainers import AnyTrainer
 
 SAMPLES = 1000
-BUILDS = 12
-TIMED = 5
-QUARTILE = 0.75
+POOL = 6
+"""Candidates, for each probe that is wanted, of which the probes are chosen."""
 MEASURED_SAMPLES = 8
+RARE = 0.02
+"""Share of candidates within a limit below which a search is mostly refused."""
 SHOWN = 12
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the preflight; `ok` is None for what is only a warning."""
-
-    name: str
-    ok: bool | None
-    text: str
-    cure: str = ""
-
-
-@dataclass
-class Findings:
-    """Everything an inspection found."""
-
-    checks: list[Check] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
-    probes: list[Any] = field(default_factory=list)
-
-    @contextmanager
-    def step(self, name: str, cure: str = "") -> Iterator[None]:
-        """Turn an error of a block into a failed check; our own errors say themselves what to do."""
-        try:
-            yield
-        except ZigguratError as error:
-            self.checks.append(Check(name, ok=False, text=str(error)))
-        except Exception as error:  # noqa: BLE001 - a failed check is a value
-            print(f"inspection of {name}: {error!r}", file=sys.stderr, flush=True)  # noqa: T201 - the log
-            text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            self.checks.append(Check(name, ok=False, text=text, cure=cure))
-
-    def good(self, name: str, text: str) -> None:
-        """Add a passed check."""
-        self.checks.append(Check(name, ok=True, text=text))
-
-    @property
-    def failed(self) -> bool:
-        """Whether a check has failed."""
-        return any(c.ok is False for c in self.checks)
 
 
 def inspect(desk: Desk, probes: int) -> dict[str, Any]:
@@ -92,17 +63,7 @@ def inspect(desk: Desk, probes: int) -> dict[str, Any]:
 
         inspect_script(desk, found, probes)
         return _plain(found)
-    with found.step("data", "see the keys under data: and `ziggurat schema`"):
-        _data(desk, found)
-    if not found.failed:
-        with found.step("space"):
-            _space(desk, found)
-    trainers = {"search.trainer": desk.spec.search.trainer, "retrain.trainer": desk.spec.retrain.trainer}
-    for key, trainer in trainers.items():
-        if trainer is not None:
-            with found.step(key):
-                check_trainer(key, trainer)
-                found.good(key, "optimiser and schedule can be used")
+    _inspect_models(desk, found)
     check_devices(desk, found)
     if not found.failed:
         with found.step("devices"):
@@ -111,6 +72,32 @@ def inspect(desk: Desk, probes: int) -> dict[str, Any]:
         with found.step("limits"):
             check_limits(desk, found, probes)
     return _plain(found)
+
+
+def _inspect_models(desk: Desk, found: Findings) -> None:
+    """Inspect what is trained here: data, models and trainers."""
+    with found.step("data", "see the keys under data: and `ziggurat schema`"):
+        _data(desk, found)
+    if not found.failed:
+        with found.step("splits", "see data.split"):
+            check_splits(desk, found)
+        with found.step("space"):
+            check_space(desk, found)
+    reached = None
+    if not any(c.ok is False and c.name in {"data", "space"} for c in found.checks):
+        with found.step("space"):
+            check_resolutions(desk, found, resolutions(desk.spec))
+        with found.step("space"):
+            reached = check_extremes(desk, found)
+    if reached is not None:
+        with found.step("memory"):
+            check_memory(desk, found, reached)
+    trainers = {"search.trainer": desk.spec.search.trainer, "retrain.trainer": desk.spec.retrain.trainer}
+    for key, trainer in trainers.items():
+        if trainer is not None:
+            with found.step(key):
+                check_trainer(key, trainer)
+                found.good(key, "optimiser and schedule can be used")
 
 
 def check_devices(desk: Desk, found: Findings) -> None:
@@ -128,7 +115,7 @@ def check_devices(desk: Desk, found: Findings) -> None:
 
 
 def _plain(found: Findings) -> dict[str, Any]:
-    return {"checks": [asdict(c) for c in found.checks], "facts": found.facts, "probes": found.probes}
+    return {"checks": [vars(c) for c in found.checks], "facts": found.facts, "probes": found.probes}
 
 
 def _table(spec: Spec, table: Table, found: Findings) -> None:
@@ -162,67 +149,15 @@ def _data(desk: Desk, found: Findings) -> None:
         "train": len(data.train_y),
         "validation": len(data.validation_y),
         "fingerprint": desk.spec.data.fingerprint(),
+        "shape": "x".join(str(n) for n in data.signature.shape),
     }
     found.facts |= {f"chance.{name}": value for name, value in chance(data).items()}
-    shape = "x".join(str(n) for n in data.signature.shape)
     found.good(
         "data",
-        f"{len(data.train_y)} training and {len(data.validation_y)} validation examples of shape {shape}, "
+        f"{len(data.train_y)} training and {len(data.validation_y)} validation examples of shape "
+        f"{found.facts['shape']}, "
         f"{data.signature.classes} classes, test part sealed",
     )
-
-
-def _space(desk: Desk, found: Findings) -> None:
-    """Build some candidates and push a batch through them, forward and backward."""
-    desk.spec.space.check(desk.signature)
-    notes: Callable[[Signature], list[str]] = getattr(desk.spec.space, "notes", lambda _: [])
-    for text in notes(desk.signature):
-        found.good("space", text)
-    rng = rng_for(desk.spec, "preflight", 0)
-    declared = desk.spec.space.choices()
-    errors: list[str] = []
-    seconds: list[float] = []
-    for index in range(BUILDS):
-        candidate = choices.sample(declared, rng)
-        try:
-            seconds.append(_epoch_seconds(desk, candidate, timed=index < TIMED))
-        except ZigguratError as error:
-            errors.append(str(error))
-        except Exception as error:  # noqa: BLE001 - counted and shown
-            text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            errors.append(
-                f"{text}; take {desk.signature.shape} and give {desk.signature.classes} numbers an example"
-            )
-    if len(errors) > BUILDS // 2:
-        raise ZigguratError(
-            f"space: {len(errors)} of {BUILDS} sampled candidates fail, the last one: {errors[-1]}"
-        )
-    found.facts["epoch_s"] = float(np.quantile(seconds[:TIMED], QUARTILE))
-    text = f"{BUILDS - len(errors)} of {BUILDS} sampled candidates can be built and trained"
-    verdict = True if not errors else None
-    found.checks.append(Check("space", verdict, text + (f"; {errors[-1]}" if errors else "")))
-
-
-def _epoch_seconds(desk: Desk, candidate: Candidate, *, timed: bool) -> float:
-    """Seconds of an epoch on the whole training part, from a few batches."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    data = desk.data
-    size = candidate.choices.get("batch_size", 64)
-    batch = min(int(size) if isinstance(size, (int, float)) else 64, len(data.train_y))
-    model = desk.build(candidate, 0).train()
-    x, y = data.train_x[:batch], data.train_y[:batch]
-    best = float("inf")
-    for _ in range(4 if timed else 1):
-        began = time.perf_counter()
-        loss = cross_entropy(model(x), y)
-        loss.backward()
-        best = min(best, time.perf_counter() - began)
-    if not bool(torch.isfinite(loss)):
-        raise ZigguratError("the loss of the first batch is not finite; check how the model is initialised")
-    # optimiser, metrics and the trainer's own work are about as much again for small models
-    return 2.0 * best * max(1.0, len(data.train_y) / batch) + 0.02
 
 
 def check_measurable(desk: Desk, found: Findings) -> None:
@@ -243,7 +178,10 @@ def check_measurable(desk: Desk, found: Findings) -> None:
 
 
 def check_limits(desk: Desk, found: Findings, probes: int) -> None:
-    """Find candidates within the limits on static metrics; fail if none of many is."""
+    """Find candidates within the limits on static metrics; fail if none of many is.
+
+    The candidates that are to be probed are chosen among those that keep the limits.
+    """
     limited = [o for o in desk.spec.goals() if o.limit is not None]
     predicted = [METRIC] if desk.spec.devices[0].table is not None else []
     known_of = desk.spec.metrics
@@ -251,21 +189,18 @@ def check_limits(desk: Desk, found: Findings, probes: int) -> None:
     measured = [o for o in limited if o.metric in known_of.measured and o.metric not in predicted]
     rng = rng_for(desk.spec, "preflight", 1)
     declared = desk.spec.space.choices()
-    wanted = SAMPLES if static or measured else 4 * probes
+    wanted = SAMPLES if static or measured else POOL * probes
     pool = {c.key: c for c in (choices.sample(declared, rng) for _ in range(wanted))}
     fits = list(pool.values())
     for o in static:
         # predictions alone take a fraction of the time of all that is known without training
         known = desk.bench.predicted if o.metric in predicted else desk.static
-        values = [next((m.value for m in known(c) if m.metric == o.metric), float("nan")) for c in fits]
-        kept = [c for c, v in zip(fits, values, strict=True) if not o.breaks_limit(v)]
-        if not kept:
-            raise ZigguratError(
-                f"objectives: none of {SAMPLES} sampled candidates keeps the limit {o.metric} {o.limit:.6g} "
-                f"(they range from {np.nanmin(values):.6g} to {np.nanmax(values):.6g}); "
-                "raise the limit or widen the space"
-            )
-        fits = kept
+        values = [next((m.value for m in known(c) if m.metric == o.metric), math.nan) for c in pool.values()]
+        keeps = {c.key for c, v in zip(pool.values(), values, strict=True) if not o.breaks_limit(v)}
+        found.checks.append(_kept(o, values, len(keeps)))
+        fits = [c for c in fits if c.key in keeps]
+        if not fits:
+            raise ZigguratError(_none(limited, o, values))
     script = script_of(desk.spec)
     here = desk.spec.devices[0].launcher is None and (script is None or script.profile_by is None)
     for o in measured if here else []:
@@ -276,7 +211,50 @@ def check_limits(desk: Desk, found: Findings, probes: int) -> None:
         found.good(
             "limits", f"{share:.0%} of {len(pool)} sampled candidates keep the limits that need no training"
         )
-    found.probes = [{"candidate": to_plain(c), "static": to_plain(desk.static(c))} for c in fits[:probes]]
+    chosen = stand_ins(desk, fits[: POOL * probes], probes)
+    found.probes = [{"candidate": to_plain(c), "static": to_plain(desk.static(c))} for c in chosen]
+    _references(desk, fits[: POOL * probes], found)
+
+
+def stand_ins(desk: Desk, pool: Sequence[Candidate], count: int) -> list[Candidate]:
+    """Candidates of a pool that stand for all of it, cheap and dear ones alike."""
+    cost = [static_value(desk, c, SIZE) for c in pool]
+    return representatives(desk.spec.space.choices(), pool, cost, count)
+
+
+def _kept(objective: Objective, values: Sequence[float], kept: int) -> Check:
+    """How many of all sampled candidates keep one limit."""
+    share = kept / max(1, len(values))
+    within = f"{objective.metric} within {objective.limit:.6g}"
+    text = f"{share:.0%} of {len(values)} sampled candidates keep {within}"
+    if 0 < share < RARE:
+        cure = "most proposals will be refused; relax the limit or leave out what breaks it"
+        return Check("limits", None, text, cure)
+    return Check("limits", ok=True, text=text)
+
+
+def _none(limited: Sequence[Objective], last: Objective, values: Sequence[float]) -> str:
+    """What is said where no sampled candidate keeps the limits so far."""
+    ranged = f"they range from {np.nanmin(values):.6g} to {np.nanmax(values):.6g}"
+    together = " together with the limits before it" if len(limited) > 1 and last is not limited[0] else ""
+    return (
+        f"objectives: none of {len(values)} sampled candidates keeps the limit {last.metric} "
+        f"{last.limit:.6g}{together} ({ranged}); raise the limit or widen the space"
+    )
+
+
+def _references(desk: Desk, pool: Sequence[Candidate], found: Findings) -> None:
+    """Whether what is known without training can be better than its reference at all."""
+    for o in (o for o in desk.spec.goals() if o.metric in desk.spec.metrics.static):
+        values = [v for c in pool if not math.isnan(v := static_value(desk, c, o.metric))]
+        if values and all(o.loss(v) >= o.loss(o.reference) for v in values):
+            best = min(values, key=o.loss)
+            found.warn(
+                "success criteria",
+                f"none of {len(values)} sampled candidates is better than the reference {o.reference:.6g} of "
+                f"{o.metric} (the best has {best:.6g}), so it adds nothing to the hypervolume",
+                f"set the reference of {o.metric} to what is just not good enough",
+            )
 
 
 def _measured_limit(

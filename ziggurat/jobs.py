@@ -30,7 +30,8 @@ from ziggurat.domain import (
 )
 from ziggurat.errors import SpecError, ZigguratError
 from ziggurat.events import to_plain
-from ziggurat.history import History
+from ziggurat.history import History, fold
+from ziggurat.journal import read_events
 from ziggurat.launchers.results import home
 from ziggurat.proposing import Proposals
 from ziggurat.scripted import named_for, script_of
@@ -220,9 +221,10 @@ class Desk:
 
     def training(self, job: Job, report: Report, place: Path, resume: Path | None) -> Callable[[], Trained]:
         """A training by the trainer in this process, ready to begin."""
-        from ziggurat.datasets import subset
+        from ziggurat.datasets import shrunk, subset
 
-        data = subset(self.data, job.ladder[job.to_rung].data_fraction)
+        rung = job.ladder[job.to_rung]
+        data = shrunk(subset(self.data, rung.data_fraction), rung.resolution)
         model = self.build(_candidate(job), job.seed)
         return partial(self._trainer(job).train, model, job, data, report, place, resume)
 
@@ -295,20 +297,28 @@ class Desk:
         return self._proposals.answer(self.spec, job, self.static)
 
     def publish(self, job: Job) -> Outcome:
-        """Log and register the best model with the tracking server."""
+        """Log and register a finished model with the tracking server."""
+        from ziggurat.listeners import mlflow_versions
+        from ziggurat.listeners.mlflow_about import About, finalists
         from ziggurat.listeners.mlflow_client import place_of
-        from ziggurat.listeners.mlflow_models import ModelEntry, log_best_model
+        from ziggurat.listeners.mlflow_models import ModelEntry, log_model
 
-        model, settings = self._model(job), self.spec.tracking
+        spec, settings, goals = self.spec, self.spec.tracking, self.spec.goals()
+        history = fold(event for event, _ in read_events(self.folder / "journal.jsonl"))
+        trial, best = history.trials[job.trial], finalists(history, About(goals, spec.judged()))
+        names = [d.name for d in spec.devices]
+        facts = mlflow_versions.of(history, trial, goals, spec.judged(), names)
         entry = ModelEntry(
-            place=place_of(settings, self.folder.parent, self.spec.name),
+            place=place_of(settings, self.folder.parent, spec.name),
             run_id=self.folder.name,
             trial=job.trial,
-            registered_name=(settings.model_name or self.spec.name) if settings.register_model else None,
-            alias=settings.alias,
+            registered_name=(settings.model_name or spec.name) if settings.register_model else None,
+            alias=settings.alias if best and best[0].number == job.trial else None,
+            tags=mlflow_versions.tags(facts, trial, history, [o.metric for o in goals]),
+            description=mlflow_versions.description(facts, trial, history),
+            metrics=tuple(facts.metrics.values()),
         )
-        logged = log_best_model(model, self.data.validation_x[:2], entry)
-        return Outcome(payload=to_plain(logged))
+        return Outcome(payload=to_plain(log_model(self._model(job), self.data.validation_x[:64], entry)))
 
 
 def resumed(job: Job, checkpoint: str | None) -> Job:

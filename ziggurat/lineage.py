@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from ziggurat.domain import Candidate, Fidelity, Trial
@@ -32,7 +33,7 @@ def replayed(
         return tuple(ladder), ()
     factor = ladder[-1].epochs / trial.ladder[-1].epochs
     changes = {min(round(epoch * factor), ladder[-1].epochs - 1): candidate for epoch, candidate in begun}
-    fractions = {f.epochs: f.data_fraction for f in ladder}
-    ends = sorted({*fractions, *changes} - {0})
-    full = tuple(Fidelity(e, fractions[min(f for f in fractions if f >= e)]) for e in ends)
+    rungs = {f.epochs: f for f in ladder}
+    ends = sorted({*rungs, *changes} - {0})
+    full = tuple(replace(rungs[min(f for f in rungs if f >= e)], epochs=e) for e in ends)
     return full, tuple(changes[max(c for c in changes if c <= start)] for start, _ in pairwise([0, *ends]))

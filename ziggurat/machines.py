@@ -6,10 +6,12 @@ by the first stage that needs it and closed with that stage, so that nothing dea
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 from ziggurat import prices
+from ziggurat.budget import Vain
 from ziggurat.domain import Job, JobKind, Recipe
 from ziggurat.protocols import Launcher, Progress, Site
 from ziggurat.spec import Spec
@@ -25,6 +27,9 @@ class Machines:
         self._spec, self._folder, self._perform, self._utc = spec, folder, perform, utc
         self._store = spec.open_store(folder.name)
         self._launchers: dict[str, Launcher] = {}
+        self._vain: list[tuple[str, Vain]] = []
+        self.since: dict[str, float] = {}
+        """When the machines of each launcher were started, by the clock of the run."""
         self._roles: dict[str, str] = {}
         self._trains = prices.MAIN
         self.clock = self._launcher(prices.MAIN).clock
@@ -34,7 +39,8 @@ class Machines:
         if role not in self._launchers:
             setting, workers = prices.launcher_of(self._spec, role), prices.workers_of(self._spec, role)
             site = Site(self._folder, workers, role, self._store, self._perform, self._utc)
-            self._launchers[role] = setting.launch(site)
+            self._launchers[role] = launcher = setting.launch(site)
+            self.since[role] = launcher.clock.monotonic()
         return self._launchers[role]
 
     def _of(self, job: Job) -> Launcher:
@@ -53,8 +59,30 @@ class Machines:
         """Close all launchers but the run's own, once the stage that needed them is over."""
         self._trains = prices.MAIN
         for role in [r for r in self._launchers if r != prices.MAIN]:
-            self._launchers.pop(role).close()
+            self._end(role)
             self._roles = {key: r for key, r in self._roles.items() if r != role}
+
+    def rest(self) -> None:
+        """Close all launchers, so that no machine is held; one that is needed again is started again."""
+        self.release()
+        if prices.MAIN in self._launchers:
+            self._end(prices.MAIN)
+
+    def _end(self, role: str, *, leave: bool = False) -> None:
+        """Close a launcher; nothing is paid for it from here on."""
+        launcher = self._launchers.pop(role)
+        try:
+            launcher.close(leave=leave)
+        finally:
+            self.since.pop(role, None)
+            self._vain += [(role, vain) for vain in launcher.vain()]
+
+    def vain(self) -> list[tuple[str, Vain]]:
+        """What machines were paid for beside jobs since this was asked last, with their roles."""
+        for role, launcher in self._launchers.items():
+            self._vain += [(role, vain) for vain in launcher.vain()]
+        told, self._vain = self._vain, []
+        return told
 
     def _device_role(self, device: str) -> str:
         return prices.device_role(self._spec, device)
@@ -119,11 +147,7 @@ class Machines:
 
     def close(self, *, leave: bool = False) -> None:
         """End all workers of all launchers, even if one of them cannot be closed."""
-        left = list(self._launchers.values())
-        self._launchers, self._roles = {}, {}
-        try:
-            while left:
-                left.pop().close(leave=leave)
-        finally:
-            for launcher in left:
-                launcher.close(leave=leave)
+        self._roles = {}
+        with contextlib.ExitStack() as ends:
+            for role in list(self._launchers):
+                ends.callback(self._end, role, leave=leave)

@@ -26,6 +26,7 @@ from typing import Any
 
 import psutil
 
+from ziggurat import usage
 from ziggurat.domain import Job, Measurement
 from ziggurat.errors import ZigguratError
 from ziggurat.events import job_from_plain, to_plain
@@ -114,6 +115,7 @@ class Beat:
                 "starts": self.earlier.starts + 1,
                 "checkpoint": self.keeper.kept or self.earlier.checkpoint,
                 "rows": list(self.rows),
+                "usage": dict(usage.current()),
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
                 "utc": time.time(),
@@ -211,11 +213,12 @@ class Seat:
         plain = parsed(self.shelf.get(result_key(key)))
         return plain if plain is not None and plain.get("job") == to_plain(job) else None
 
-    def _earlier(self, job: Job) -> Earlier:
+    def _earlier(self, job: Job, beat_s: float) -> Earlier:
+        """What an earlier start has come to; it may have gone on until just before its next beat."""
         beat = heard(parsed(self.shelf.get(beat_key(job.key))), job)
         if beat is None:
             return Earlier()
-        return Earlier(beat["checkpoint"], beat["seconds"], beat["lost_s"], beat["starts"])
+        return Earlier(beat["checkpoint"], beat["seconds"] + beat_s, beat["lost_s"], beat["starts"])
 
     def _work(self, order: Order, spent_s: float) -> bool:
         job = order.job
@@ -224,7 +227,7 @@ class Seat:
             for stale in (self.shelf.folder / home(job.key)).glob("partial.*"):
                 stale.unlink()
         keeper = Keeper(self.shelf.folder, self.shelf.store, job)
-        earlier = self._earlier(job)
+        earlier = self._earlier(job, order.beat_s)
         beat = Beat(self.shelf, job, keeper, replace(earlier, seconds=earlier.seconds + spent_s))
         over = threading.Event()
         threads = [

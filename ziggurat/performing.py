@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ziggurat import usage
 from ziggurat.domain import Failure, FailureKind, Job
 from ziggurat.errors import ZigguratError
 from ziggurat.events import to_plain
@@ -206,6 +207,12 @@ class Earlier:
 
 def attempt(desk: Desk, job: Job, row: Row, stop: Stop, keeper: Keeper, earlier: Earlier) -> dict[str, Any]:
     """Do a job, keep what it wrote, and return its result, whatever happens."""
+    with usage.metered() as meter:
+        result = _attempt(desk, job, row, stop, keeper, earlier)
+    return result | {"usage": meter.told()}
+
+
+def _attempt(desk: Desk, job: Job, row: Row, stop: Stop, keeper: Keeper, earlier: Earlier) -> dict[str, Any]:
     from ziggurat.jobs import resumed
     from ziggurat.trainers import StopTraining, TrainingFailed
 

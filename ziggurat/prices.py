@@ -5,9 +5,13 @@ A job is charged at the price of the launcher it runs on, and measuring also at 
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING
 
+from ziggurat.checks import Check
 from ziggurat.domain import Job, JobKind, Recipe
+from ziggurat.pricing import Price
+from ziggurat.pricing.table import OLD_DAYS, age_days
 from ziggurat.scripted import devices, script_of
 
 if TYPE_CHECKING:
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
 MAIN, RETRAIN = "", "retrain"
 """Roles of the launchers that train; those of devices are `device.NAME`."""
 DEVICE = "device."
+REFRESH = "`ziggurat prices refresh --out prices.yaml` and `prices: prices.yaml` bring today's"
+"""What is done about old prices."""
 
 
 def role_of(spec: Spec, job: Job) -> str:
@@ -98,7 +104,7 @@ def measured_in(spec: Spec, stage: str) -> list[str]:
     if stage in {"preflight", "measure"}:
         return devices(spec, Recipe.RETRAIN if stage == "measure" else Recipe.SEARCH)
     measured = spec.metrics.measured
-    searched = stage in {"search", "baseline"} and any(m in measured for m in spec.inputs())
+    searched = stage in {*spec.searching, "baseline"} and any(m in measured for m in spec.inputs())
     return [spec.devices[0].name] if searched else []
 
 
@@ -107,3 +113,24 @@ def processes_of(spec: Spec, job: Job | None = None) -> int:
     launcher = spec.launcher if job is None else job_launcher(spec, job)
     resources = getattr(launcher, "resources", None)
     return 1 if resources is None else int(resources.processes)
+
+
+def priced(spec: Spec) -> dict[str, Price]:
+    """Machines of the price table that launchers of a spec name, by the launchers' keys."""
+    launchers = [("launcher", spec.launcher), ("retrain.launcher", spec.retrain.launcher)]
+    launchers += [(f"devices[{i}].launcher", device.launcher) for i, device in enumerate(spec.devices)]
+    return {key: at.price for key, at in launchers if at is not None and at.price is not None}
+
+
+def aged(spec: Spec, today: datetime.date) -> list[str]:
+    """What is to be said about prices that are old."""
+    days = {key: (age_days(price.date, today), price.date) for key, price in priced(spec).items()}
+    return [f"{key}.price is {age} days old ({date})" for key, (age, date) in days.items() if age > OLD_DAYS]
+
+
+def checks(spec: Spec, today: datetime.date) -> list[Check]:
+    """Whether the prices that money is counted by are young enough; nothing where the user has given them."""
+    old = aged(spec, today)
+    if old:
+        return [Check("prices", None, "; ".join(old), f"{REFRESH}, or give usd_per_hour")]
+    return [Check("prices", ok=True, text=str(price.origin)) for price in priced(spec).values()]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ziggurat import proxies
 from ziggurat.contexts import make_context, seed_for
 from ziggurat.domain import Candidate, Decision, Job, Measurement, Promotion, Proposal, Retirement
 from ziggurat.events import Decided, Event, TrialProposed, to_plain
@@ -39,7 +40,7 @@ class Proposals:
         self._catch_up()
         history = self.history.copy()
         seen = history.length
-        searcher = RandomSearch() if job.stage == BASELINE else spec.search.proposer
+        searcher = RandomSearch() if job.stage == BASELINE else spec.at(job.stage).search.proposer
 
         def values(candidates: Sequence[Candidate]) -> list[Mapping[str, float]]:
             return [{m.metric: m.value for m in static(c)} for c in candidates]
@@ -78,7 +79,7 @@ def _trial(
         stage=stage,
         candidate=proposal.candidate,
         seed=seed_for(spec, stage, index),
-        ladder=spec.ladder(),
+        ladder=proxies.ladder(spec, history, stage),
         static=proposal.static or static(proposal.candidate),
         parent=proposal.parent,
         origin=proposal.origin,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ziggurat.budget import Vain
 from ziggurat.domain import (
     Candidate,
     Decision,
@@ -50,12 +51,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Signature:
-    """Shape of a dataset: what a model takes and gives.
-
-    Attributes:
-        shape: Shape of one example, (features,) or (channels, height, width).
-        classes: Number of classes.
-    """
+    """What a model takes, (features,) or (channels, height, width), and how many classes it tells apart."""
 
     shape: tuple[int, ...]
     classes: int
@@ -168,8 +164,7 @@ class Strategy(Protocol):
         """None: promotions are proposed."""
 
 
-Report = Callable[[Sequence[Measurement]], None]
-"""Called by a trainer after every epoch; raises to make it stop."""
+Report = Callable[[Sequence[Measurement]], None]  # called by a trainer after every epoch; raises to stop it
 
 
 @dataclass(frozen=True)
@@ -265,6 +260,7 @@ class Progress:
         failure: Why there is no result, if done with a failure.
         retry: The failure does not count against the trial.
         payload: Further results as plain JSON, such as proposals.
+        usage: What it has used of its machine so far, by name; empty where nobody knows.
     """
 
     done: bool
@@ -275,19 +271,19 @@ class Progress:
     failure: Failure | None = None
     retry: bool = False
     payload: Any = None
+    usage: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Clock:
-    """The time by which a launcher's machines work.
+    """Time as a launcher's machines have it, in seconds: since the epoch, and since any moment, never back.
 
-    Attributes:
-        utc: Seconds since the epoch.
-        monotonic: Seconds since any moment, never going back.
+    A virtual one moves on only while somebody waits.
     """
 
     utc: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
+    virtual: bool = False
 
 
 @dataclass(frozen=True)
@@ -340,11 +336,13 @@ class Launcher(Protocol):
     def wait(self, seconds: float) -> None:
         """Return when there is something to poll, or after some seconds."""
 
+    def vain(self) -> Sequence[Vain]:
+        """What machines were paid for beside jobs, since this was asked last; also once it is closed."""
+
     def close(self, *, leave: bool = False) -> None:
         """End all workers; with `leave`, jobs on other machines go on for a controller that has them now."""
 
 
-Listener = Callable[[Event, History], None]
-"""Called after every event, in the order of the journal; must not block."""
+Listener = Callable[[Event, History], None]  # called after every event, in the journal's order; never blocks
 
 FloatArray = npt.NDArray[np.float64]

@@ -6,11 +6,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from ziggurat import __version__, prices, report
+from ziggurat import __version__, prices, publishing, report
 from ziggurat.budget import limit_usd
 from ziggurat.contexts import chance
 from ziggurat.history import History
-from ziggurat.runs import SPEC
 from ziggurat.scripted import script_of, unchecked
 from ziggurat.spec import Spec
 
@@ -26,7 +25,10 @@ def facts(folder: Path, spec: Spec, history: History) -> report.ReportFacts:
     unsealed = history.decision("unsealed")
     preflight = history.stages.get("preflight")
     found = preflight.summary if preflight is not None else {}
-    data = f"{found.get('train')} training and {found.get('validation')} validation examples" if found else ""
+    parts = [
+        f"{n:,}" if isinstance(n, int) else str(n) for n in (found.get("train"), found.get("validation"))
+    ]
+    data = f"{parts[0]} training and {parts[1]} validation examples" if found else ""
     if script_of(spec) is not None:
         data = "data read by the script"
     return report.ReportFacts(
@@ -40,7 +42,7 @@ def facts(folder: Path, spec: Spec, history: History) -> report.ReportFacts:
         forecast_s={s: planned[f"{s}_s"] for s in STAGES if f"{s}_s" in planned},
         command="ziggurat run spec.yaml",
         resume=f"ziggurat resume {folder}",
-        spec_text=(folder / SPEC).read_text(encoding="utf-8"),
+        spec_text=publishing.spec_text(folder),
         version=__version__,
         unchecked=tuple(unchecked(spec)) if spec.retrain.enabled else (),
     )
@@ -52,10 +54,3 @@ def write(folder: Path, spec: Spec, history: History, told: report.ReportFacts) 
     told = replace(told, cards={number: f"../{path}" for number, path in cards.items()})
     report.write_report(folder / "report", spec, history, utc=time.time(), facts=told)
     return {number: folder / path for number, path in cards.items()}
-
-
-def mlflow_command(uri: str) -> str:
-    """The command that shows what is tracked at an address."""
-    if uri.startswith("http"):
-        return f"open {uri}"
-    return f"mlflow server --host 127.0.0.1 --port 5000 --backend-store-uri {uri}"

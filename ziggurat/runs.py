@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from ziggurat import __version__, budget, processes, taking
+from ziggurat import __version__, amended, budget, lease, processes, taking
 from ziggurat import spec as specs
 from ziggurat.domain import RunStatus
 from ziggurat.errors import RunTakenError, SpecError
@@ -44,7 +44,7 @@ class Run:
 
     Attributes:
         folder: Run directory.
-        spec: The spec.
+        spec: The spec in force, with what has been amended since the run began.
         history: What has happened, this moment included.
         listeners: Called for every new event.
         stop: Set to have the run stop at the next safe moment.
@@ -66,7 +66,7 @@ class Run:
     ) -> None:
         """Fold what the journal holds."""
         self.folder = folder
-        self.spec = spec
+        self._written = spec
         self.fresh = fresh
         self.journal = journal
         self.mirror = mirror
@@ -74,11 +74,15 @@ class Run:
         self.listeners: list[Listener] = []
         self.stop = threading.Event()
         self._lock = lock
+        self._keepers: list[lease.Keeper] = []
         self._past: list[Event] = list(journal.events)
         journal.events.clear()
         for event in self._past:
             self.history.apply(event)
+        self.spec = amended.in_force(spec, self.history)
         self.last_seen_utc = self.history.last_utc
+        if not fresh and spec.launcher.starts_processes:  # imagined machines have a clock of their own
+            self.last_seen_utc = max(self.last_seen_utc, lease.last_sign_utc(folder, self.store))
         self.clock: Callable[[], float] = spec.launcher.clock(self.history.last_utc)
         self.mark = processes.mark(folder)
         self._reaper = processes.Reaper(self.mark) if spec.launcher.starts_processes else None
@@ -126,6 +130,8 @@ class Run:
                 self._past.append(event)
             for listener in self.listeners:
                 listener(event, self.history)
+        if any(isinstance(event.body, Amended) for event in events):
+            self.spec = amended.in_force(self._written, self.history)
         if fault:
             raise Interrupted(fault)
 
@@ -144,6 +150,14 @@ class Run:
         """Events that no listener has heard, oldest first; they are handed over once."""
         past, self._past = self._past, []
         return past
+
+    def show_life(self) -> None:
+        """Let watchers see from now on that this process is alive."""
+        rule = self.spec.alerts.rules.controller_crashed
+        if rule.enabled:
+            self._keepers = lease.keep(
+                self.folder, self.run_id, rule.silence_s, self.store, lambda: self.durable
+            )
 
     def check_stop(self) -> None:
         """Raise if the run is to stop; to be called all the time, since it also tends the mirror.
@@ -167,6 +181,8 @@ class Run:
         A server that a library has started for this process, such as Prefect's embedded one, may still be
         needed; the reaper ends it with the process.
         """
+        for keeper in self._keepers:
+            keeper.release(self.history.status.value)
         with contextlib.suppress(RunTakenError):
             self._mirrored(lambda mirror: mirror.flush())
             self._mirrored(lambda mirror: mirror.compact(self.folder / JOURNAL))
@@ -239,6 +255,7 @@ def create(spec: Spec, raw: Mapping[str, Any], runs_dir: Path) -> Run:
         raise
     run = Run(folder, spec, lock, Journal(folder / JOURNAL, run_id), mirror=mirror, fresh=True)
     run.record([RunStarted(spec.name, __version__, spec.sha256())])
+    run.show_life()
     return run
 
 
@@ -271,6 +288,7 @@ def open_run(folder: Path, amendments: Mapping[str, float] | None = None) -> Run
     run = Run(folder, spec, lock, journal, mirror=mirror, fresh=False)
     resumed = run.history.length > 0
     run.record([RunStarted(spec.name, __version__, spec.sha256(), resumed=resumed)])
+    run.show_life()
     if amendments:
         run.record([Amended(dict(amendments), "given on resume")])
     return run
@@ -290,7 +308,7 @@ def look(folder: Path) -> tuple[Spec, History]:
         for event, _ in read_events(folder / JOURNAL):
             history.apply(event)
     history.run_id = history.run_id or folder.resolve().name
-    return spec, history
+    return amended.in_force(spec, history), history
 
 
 def latest(runs_dir: Path) -> Path:

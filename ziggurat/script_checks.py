@@ -6,16 +6,19 @@ where trainings run.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ziggurat import choices, inspection, scripted
+from ziggurat.checks import Check, Findings
 from ziggurat.combinations import builds
 from ziggurat.contexts import rng_for
 from ziggurat.datasets import External
 from ziggurat.domain import Recipe
 from ziggurat.errors import SpecError
 from ziggurat.events import to_plain
-from ziggurat.inspection import Check, Findings
+from ziggurat.representatives import representatives
+from ziggurat.space_checks import BUILDS
 from ziggurat.trainers.script_arguments import texts
 
 if TYPE_CHECKING:
@@ -86,8 +89,10 @@ def _parameters(desk: Desk, found: Findings, probes: int) -> None:
     """Sample candidates for probing; nothing else is known of them."""
     declared = desk.spec.space.choices()
     rng = rng_for(desk.spec, "preflight", 1)
-    pool = {c.key: c for c in (choices.sample(declared, rng) for _ in range(4 * probes))}
-    found.probes = [{"candidate": to_plain(c), "static": []} for c in list(pool.values())[:probes]]
+    drawn = (choices.sample(declared, rng) for _ in range(inspection.POOL * probes))
+    pool = list({c.key: c for c in drawn}.values())
+    chosen = representatives(declared, pool, [math.nan] * len(pool), probes)
+    found.probes = [{"candidate": to_plain(c), "static": []} for c in chosen]
     size = choices.count(declared)
     found.good("space", f"{len(declared)} parameters of the script, {size:g} combinations")
 
@@ -97,7 +102,7 @@ def _models(desk: Desk, found: Findings, probes: int) -> None:
     with found.step("space"):
         desk.spec.space.check(desk.signature)
         rng = rng_for(desk.spec, "preflight", 0)
-        sampled = [choices.sample(desk.spec.space.choices(), rng) for _ in range(inspection.BUILDS)]
+        sampled = [choices.sample(desk.spec.space.choices(), rng) for _ in range(BUILDS)]
         built = sum(bool(desk.static(c)) for c in sampled)
         if built <= len(sampled) // 2:
             raise SpecError(

@@ -9,10 +9,15 @@ from ziggurat.domain import Fidelity, Job
 from ziggurat.events import SegmentFinished
 
 
+def share(fidelity: Fidelity) -> float:
+    """What an epoch takes, as a share of one on all of the training part in full resolution."""
+    return fidelity.data_fraction * fidelity.resolution**2
+
+
 def units(ladder: Sequence[Fidelity], from_rung: int, to_rung: int, *, resumable: bool = True) -> float:
     """Epochs on the whole training part that a segment stands for; all of them where nothing is resumed."""
     done = ladder[from_rung].epochs if from_rung >= 0 and resumable else 0
-    return (ladder[to_rung].epochs - done) * ladder[to_rung].data_fraction
+    return (ladder[to_rung].epochs - done) * share(ladder[to_rung])
 
 
 def climb(ladder: Sequence[Fidelity], *, resumable: bool = True) -> float:

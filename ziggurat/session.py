@@ -7,35 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TextIO
 
-from ziggurat import exports, report, reporting, retention
-from ziggurat.domain import Job, JobKind, Recipe, RunStatus, Trial
+from ziggurat import exports, publishing, report, reporting, retention
+from ziggurat.alerting import Alerting
+from ziggurat.domain import JobKind, RunStatus
 from ziggurat.engine import Engine
-from ziggurat.errors import ZigguratError
-from ziggurat.events import Alert, Body, Decided, Event
+from ziggurat.errors import JournalError
+from ziggurat.events import Body, Event
 from ziggurat.history import History
-from ziggurat.listeners import alerts
-from ziggurat.listeners.mlflow_client import place_of
-from ziggurat.listeners.mlflow_mirror import MlflowMirror
-from ziggurat.listeners.notifier import Notifier
 from ziggurat.listeners.progress import progress
 from ziggurat.listeners.progress_words import Outline
 from ziggurat.report.summary import outcome
 from ziggurat.reporting import STAGES
-from ziggurat.runs import Run
-from ziggurat.scripted import script_of
+from ziggurat.runs import Interrupted, Run
 from ziggurat.stores import StoreError
 from ziggurat.strategies import Pbt
 
 log = logging.getLogger(__name__)
 
 FLUSH_S = 20.0
-PUBLISH_S = 90.0
+FLUSH_SHARE = 0.05
+"""Share of a session's time that the mirror in MLflow may take at its end, if it has been held up."""
+SAMPLE_S = 30.0
 SWEEP_S = 10.0
 CHECKPOINTS = (".ckpt", ".tar")
 """Endings of what only a training reads."""
@@ -51,18 +48,14 @@ class Session:
         self._since = time.time()
         past = run.past()
         self._held: list[Event] = []
-        self._crashes = alerts.crashes(past)
-        self._notifier = Notifier(spec.alerts.urls)
-        self._mirror: MlflowMirror | None = None
-        if spec.tracking.enabled:
-            place = place_of(spec.tracking, run.folder.parent, spec.name)
-            self._mirror = MlflowMirror(spec.tracking, place, run.folder, spec.goals())
+        self._mirror = publishing.mirror_of(run.folder, spec)
+        self._sampled = 0.0
         outline = Outline(
             spec.goals(), spec.search.trials, spec.search.workers, run.limit_usd, str(run.folder), STAGES
         )
         self._view = progress(stream, outline) if stream is not None else None
-        self._notifier.replay(past)
-        run.listeners.append(self._notifier)
+        self._alerting = Alerting(run, past, self._mirror)
+        run.listeners.append(self._alerting)
         for hear in (self._mirrored, self._view):
             if hear is not None:
                 run.listeners.append(hear)
@@ -74,7 +67,7 @@ class Session:
         if run.store is not None:
             with contextlib.suppress(StoreError):
                 run.store.tidy()
-        self.engine = Engine(run, ticks=[self._alerts, self._sweep])
+        self.engine = Engine(run, ticks=[self._alerts, self._sweep, self._sample])
 
     def _mirrored(self, event: Event, history: History) -> None:
         """Let the mirror hear of a run that has passed its preflight; nothing is left of one that has not."""
@@ -88,19 +81,7 @@ class Session:
         self._held = []
 
     def _alerts(self, now: float) -> Sequence[Body]:
-        spec = self.run.spec
-        watch = alerts.Watch(
-            objectives=spec.goals(),
-            choices=spec.space.choices(),
-            workers=spec.search.workers,
-            since_utc=self._since,
-            plan_usd=spec.budget.plan_usd,
-            limit_usd=self.run.limit_usd,
-            warn_at=spec.budget.warn_at,
-            crashes=self._crashes,
-        )
-        found: list[Alert] = alerts.rules(self.run.history, now, spec.alerts, watch)
-        return found
+        return self._alerting.tick(now, self.engine)
 
     def _sweep(self, now: float) -> Sequence[Body]:
         """Remove checkpoints that nothing will ask for, now and then."""
@@ -112,7 +93,7 @@ class Session:
 
     def raise_alerts(self) -> None:
         """Raise what is due now."""
-        self.run.record(self._alerts(time.time()))
+        self.run.record(self._alerts(self.run.clock()))
 
     def status(self) -> RunStatus:
         """How the run ends if it ends now, after all its stages."""
@@ -158,51 +139,21 @@ class Session:
             log.warning("exported models are missing in the report: %s", error)
 
     def mlflow_command(self) -> str:
-        """The command that shows the run in MLflow."""
-        if self._mirror is None:
-            return ""
-        return reporting.mlflow_command(self.run.spec.tracking.address(self.run.folder.parent))
+        """How the finalists are looked at side by side in MLflow."""
+        return publishing.look_command(self.run.folder, self.run.spec, self.run.history)
 
     def publish(self) -> None:
-        """Log and register the best retrained model; the run goes on without if that fails."""
-        best = self._best()
-        if script_of(self.run.spec, Recipe.RETRAIN) is not None:
-            log.info("MLflow: a script's model is its own, so none is logged or registered")
-            return
-        if self._mirror is None or best is None or self.run.history.decision("published") is not None:
-            return
-        key = f"service-publish-{best.number}-{self.run.mark[-8:]}"
-        job = Job(
-            key, JobKind.PUBLISH, "retrain", best.number, best.candidate, recipe=best.recipe,
-            seed=best.seed, checkpoint=best.checkpoint, time_limit_s=PUBLISH_S,
-        )  # fmt: skip
-        try:
-            self._await_mirror(self._mirror)
-            found = self.engine.call(job, PUBLISH_S)
-        except ZigguratError as error:
-            log.warning("MLflow: the best model was not logged (%s)", error)
-            return
-        self.run.record([_published(found, self.run.history.length, best)])
+        """Log and register the finished models; the run goes on without if that fails."""
+        publishing.publish(self.engine, self._mirror)
 
-    def _await_mirror(self, mirror: MlflowMirror) -> None:
-        """Wait until the mirror has written what has happened so far.
-
-        Raises:
-            ZigguratError: It has not within its time.
-        """
-        deadline = time.monotonic() + FLUSH_S
-        while mirror.pending:
-            self.run.check_stop()
-            if mirror.down or time.monotonic() > deadline:
-                raise ZigguratError(f"{mirror.pending} events are still waiting for the server")
-            self.engine.pool.wait(0.1)
-
-    def _best(self) -> Trial | None:
-        """The retrained model with the best first learned objective on validation."""
-        goal = self.run.spec.judged()
-        done = [t for t in self.run.history.of_stage("retrain") if t.rung == t.top_rung]
-        known = [t for t in done if not math.isnan(t.value(goal.metric))]
-        return min(known or done, key=lambda t: goal.loss(t.value(goal.metric)), default=None)
+    def _sample(self, now: float) -> Sequence[Body]:
+        """Tell the mirror what running trainings use of their machines, now and then."""
+        if self._mirror is not None and abs(now - self._sampled) >= SAMPLE_S:
+            self._sampled = now
+            jobs = {key: s.job for key, s in self.run.history.open_segments.items()}
+            used = {k: u for k, u in self.engine.usage.items() if k in jobs and jobs[k].kind is JobKind.TRAIN}
+            self._mirror.sample(now, {jobs[key].trial: found for key, found in used.items()})
+        return ()
 
     def result(self) -> dict[str, Any]:
         """What the command line prints."""
@@ -215,6 +166,16 @@ class Session:
             workers=run.spec.search.workers,
         )
 
+    def _last_alerts(self) -> None:
+        """Raise what is due at the end, deliver what is left, and journal what has arrived."""
+        with contextlib.suppress(Interrupted, JournalError):  # there is nobody left to stop, or to be told
+            if not self.run.taken:
+                self.raise_alerts()
+        arrived = self._alerting.close(FLUSH_S)
+        with contextlib.suppress(Interrupted, JournalError):
+            if not self.run.taken:
+                self.run.record(arrived)
+
     def close(self) -> None:
         """Flush what can be flushed, end the workers, give the run back."""
         try:
@@ -222,12 +183,9 @@ class Session:
                 self._view.close()
             self.engine.close(leave=self.run.taken)
             if self._mirror is not None:
-                self._mirror.close(FLUSH_S / 10 if self._mirror.down else FLUSH_S)
-            self._notifier.close(FLUSH_S)
+                patience = max(FLUSH_S, FLUSH_SHARE * (time.time() - self._since))
+                self._mirror.close(FLUSH_S / 10 if self._mirror.down else patience)
+            self._last_alerts()
         finally:
             self.run.close()
 
-
-def _published(found: dict[str, Any], seen: int, trial: Trial) -> Body:
-    facts = {name: value for name, value in found.items() if isinstance(value, (str, int, float))}
-    return Decided("published", "logged", trial.number, seen=seen, reason="best retrained model", facts=facts)

@@ -6,35 +6,39 @@ and every error is one line that names the key, the value and what is allowed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import operator as op
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from ziggurat import choices, combinations, spec_errors
+from ziggurat import combinations, proxies, round_settings, spec_errors
 from ziggurat.budget import Budget
 from ziggurat.datasets import AnyDataset, Digits
 from ziggurat.derived import AnyDerived
 from ziggurat.derived import check as check_derived
 from ziggurat.domain import Fidelity, Goal, Objective
-from ziggurat.errors import SpecError
+from ziggurat.errors import SpecError, near
+from ziggurat.launcher_prices import replaced, settled
 from ziggurat.launchers import AnyLauncher, Local, Simulated
 from ziggurat.listeners import Alerts, Tracking
 from ziggurat.objectives import ObjectiveSetting, goal_of
+from ziggurat.pricing.table import load
 from ziggurat.profilers import AnyDevice, TorchDevice
 from ziggurat.profilers import command as device_command
+from ziggurat.round_settings import Round
 from ziggurat.setting import Setting
 from ziggurat.spaces import AnySpace, TableSpace
 from ziggurat.spec_files import expand, override, parse_yaml, read_text, values_to_hide
 from ziggurat.stage_settings import FidelitySetting, Retrain, Search, Validate
 from ziggurat.stores import AnyStore, Checkpoints, Store
-from ziggurat.strategies import Pbt
 from ziggurat.trainers import Script, TableTrainer, script_arguments
 
 
@@ -53,6 +57,11 @@ class Spec(Setting):
     data: AnyDataset = Field(default_factory=Digits)
     space: AnySpace
     search: Search = Field(default_factory=Search)  # tells which metrics there are to derive and optimise
+    rounds: list[Round] = Field(
+        default_factory=list,
+        max_length=5,
+        description="Rounds before the search; as a list, `search` holds them all, the last one last.",
+    )
     derived: dict[str, AnyDerived] = Field(
         default_factory=dict, description="Metrics made of a learned one and a cost, for objectives."
     )
@@ -62,6 +71,11 @@ class Spec(Setting):
     retrain: Retrain = Field(default_factory=Retrain)
     devices: list[AnyDevice] = Field(default_factory=_this_machine, min_length=1)
     launcher: AnyLauncher = Field(default_factory=Local)
+    prices: Path | None = Field(
+        default=None,
+        description="Price table for launcher.price and the estimate, as `ziggurat prices refresh` writes "
+        "it; what it lacks is taken from the one that comes with Ziggurat.",
+    )
     store: AnyStore | None = Field(
         default=None, description="Where journal and artifacts are kept beside the run directory."
     )
@@ -73,7 +87,7 @@ class Spec(Setting):
     @model_validator(mode="before")
     @classmethod
     def _usual(cls, raw: Any) -> Any:  # noqa: ANN401 - plain values of any shape
-        return combinations.with_defaults(raw)
+        return combinations.with_defaults(round_settings.unfold(raw))
 
     @field_validator("derived")
     @classmethod
@@ -112,14 +126,7 @@ class Spec(Setting):
     @field_validator("fidelities")
     @classmethod
     def _growing(cls, ladder: list[FidelitySetting]) -> list[FidelitySetting]:
-        epochs = [f.epochs for f in ladder]
-        if any(b <= a for a, b in pairwise(epochs)):
-            raise ValueError(f"epochs are {epochs}, but must grow from rung to rung; put them in order")
-        fractions = [f.data_fraction for f in ladder]
-        if any(b < a for a, b in pairwise(fractions)):
-            raise ValueError(
-                f"data_fraction is {fractions}, but must not shrink from rung to rung; raise the later ones"
-            )
+        round_settings.check_ladder(ladder)
         return ladder
 
     @field_validator("devices")
@@ -139,63 +146,35 @@ class Spec(Setting):
         return self
 
     @model_validator(mode="after")
-    def _trials_fit(self) -> Self:
-        trials = self.search.trials
-        if self.retrain.enabled and self.retrain.k > trials:
-            raise ValueError(
-                f"retrain.k is {self.retrain.k}, but search.trials is {trials}; "
-                "lower retrain.k or raise search.trials"
-            )
-        strategy = self.search.strategy
-        # only the beginnings of a population differ; who takes a place may have been there before
-        key, many = "trials", trials
-        if isinstance(strategy, Pbt):
-            key, many = "strategy.population", strategy.population
-        size = choices.count(self.space.choices(), at_most=max(many, 1024))
-        if many > size:
-            raise ValueError(
-                f"search.{key} is {many}, but space '{self.space.kind}' has only {size:g} candidates; "
-                f"lower search.{key} to at most {size:g} or widen the space"
-            )
+    def _limits_stages(self) -> Self:
+        for name in self.budget.stages:
+            if name not in self.priced:
+                said = near(name, self.priced)
+                raise ValueError(f"budget.stages: '{name}' is no stage that costs money; {said}")
         return self
 
+    @property
+    def priced(self) -> tuple[str, ...]:
+        """The stages that cost money, in order."""
+        return ("validate", *self.searching, "baseline", "retrain", "measure")
+
     @model_validator(mode="after")
-    def _strategy_fits(self) -> Self:
-        strategy = self.search.strategy
-        if not isinstance(strategy, Pbt):
+    def _searches_fit(self) -> Self:
+        round_settings.check(self)
+        proxies.check(self)
+        return self
+
+    def at(self, stage: str) -> Spec:
+        """The spec as a stage sees it: in a round before the last, the search is that round."""
+        found = next((r for r in self.rounds if r.name == stage), None)
+        if found is None:
             return self
-        reason = strategy.unfit(
-            rungs=len(self.fidelities),
-            trials=self.search.trials,
-            hyperparameters=sum(c.size > 1 for c in self.space.hyperparameters.values()),
-            inherits=self.resumable and self.search.trainer.inherits,
-        )
-        if reason:
-            raise ValueError(f"search.strategy 'pbt' {reason}")
-        return self
+        return self.model_copy(update={"search": found, "fidelities": found.fidelities})
 
-    @model_validator(mode="after")
-    def _rungs_fit(self) -> Self:
-        top, rungs = self.fidelities[-1].epochs, len(self.fidelities)
-        epochs = self.validation.epochs
-        if epochs is not None and epochs > top:
-            raise ValueError(
-                f"validate.epochs is {epochs}, but the top rung has {top} epochs; "
-                f"lower validate.epochs to at most {top} or leave it out"
-            )
-        grace = getattr(self.search.decider, "grace", 0)
-        brackets = getattr(self.search.decider, "brackets", 1)
-        if grace >= rungs > 1:
-            raise ValueError(
-                f"search.stopper.grace is {grace}, but the rungs are 0 to {rungs - 1}, so nothing is ever "
-                f"stopped; lower it to at most {rungs - 1} or use stopper kind never"
-            )
-        if brackets > 1 and grace + brackets > rungs:
-            raise ValueError(
-                f"search.stopper.brackets is {brackets} with grace {grace}, but there are {rungs} rungs; "
-                f"lower brackets to at most {max(1, rungs - grace)}"
-            )
-        return self
+    @property
+    def searching(self) -> tuple[str, ...]:
+        """The stages that search, in order; the last is the search proper."""
+        return (*(r.name for r in self.rounds), "search")
 
     @property
     def resumable(self) -> bool:
@@ -278,10 +257,37 @@ def parse(plain: object, origin: str, hide: Mapping[str, str] | None = None) -> 
             f"{origin}: a spec is a mapping of keys, not {type(plain).__name__}; write KEY: VALUE"
         )
     try:
-        return Spec.model_validate(plain)
+        plain = round_settings.unfold(plain)
+    except ValueError as error:
+        raise SpecError(f"{origin}: {error}") from None
+    try:
+        return _settled(Spec.model_validate(plain))
     except ValidationError as error:
         found = spec_errors.lines(error, Spec, plain, hide)
         raise SpecError("\n".join(f"{origin}: {line}" for line in found)) from None
+    except SpecError as error:
+        raise SpecError(f"{origin}: {error}") from None
+
+
+def _settled(spec: Spec) -> Spec:
+    """The spec with the prices of its launchers as numbers.
+
+    Raises:
+        SpecError: The price table cannot be read, or lacks a price.
+    """
+    table = partial(load, spec.prices)
+    workers = spec.search.workers
+    main = settled(spec.launcher, "launcher", workers, table)
+    full, found = spec.retrain.launcher, spec.devices
+    if full is not None:
+        full = settled(full, "retrain.launcher", spec.retrain.workers or workers, table)
+    devices = [
+        d if d.launcher is None else replaced(d, settled(d.launcher, f"devices[{i}].launcher", 1, table))
+        for i, d in enumerate(found)
+    ]
+    changes = {"launcher": main, "retrain": replaced(spec.retrain, full), "devices": devices}
+    same = main is spec.launcher and full is spec.retrain.launcher and all(map(op.is_, devices, found))
+    return spec if same else spec.model_copy(update=changes)
 
 
 def read(
@@ -300,6 +306,8 @@ def read(
     raw = parse_yaml(read_text(path), str(path))
     if not isinstance(raw, dict):
         raise SpecError(f"{path}: a spec is a mapping of keys, not {type(raw).__name__}; write KEY: VALUE")
+    with contextlib.suppress(ValueError):  # it is said when the values are parsed
+        raw = round_settings.unfold(raw)
     raw = override(raw, assignments)
     try:
         plain = expand(raw, os.environ, leave=left_alone if lenient else waits)

@@ -175,9 +175,10 @@ def _node(root: Node, place: Sequence[Any]) -> Node:
 
 
 def _resolved(node: Node, root: Node) -> Node:
-    """Behind references, and behind the `null` of an optional value."""
+    """Behind references, the `null` of an optional value, and the text that is short for a mapping."""
     while True:
         options = [o for o in node.get("anyOf", []) if o.get("type") != "null"]
+        options = [o for o in options if "$ref" in o] or options if {"type": "string"} in options else options
         if "$ref" in node:
             own = {k: v for k, v in node.items() if k != "$ref"}
             node = {**root["$defs"][str(node["$ref"]).rpartition("/")[2]], **own}
@@ -190,7 +191,8 @@ def _resolved(node: Node, root: Node) -> Node:
 def _inside(node: Node, part: object, root: Node) -> Node:
     """One step down: into a property, an item, or an alternative by its tag or name."""
     if isinstance(part, int):
-        return node.get("items", {})  # type: ignore[no-any-return]
+        lists = [o for o in (node, *node.get("anyOf", [])) if "items" in o]
+        return lists[0]["items"] if lists else {}
     if part in node.get("properties", {}):
         return node["properties"][part]  # type: ignore[no-any-return]
     if part in node.get("discriminator", {}).get("mapping", {}):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ziggurat.domain import Fidelity
 from ziggurat.launchers import AnyLauncher, refuse_simulated
@@ -14,6 +14,9 @@ from ziggurat.stoppers import AnyStopper, Never
 from ziggurat.strategies import AnyStrategy
 from ziggurat.trainers import AnyTrainer, Lightning
 
+REASONED = 3
+"""Words that a reason has at least."""
+
 
 class FidelitySetting(Setting):
     """One rung of the ladder."""
@@ -22,10 +25,13 @@ class FidelitySetting(Setting):
     data_fraction: float = Field(
         default=1.0, gt=0, le=1, description="Stratified fraction of the training part."
     )
+    resolution: float = Field(
+        default=1.0, gt=0, le=1, description="Edge of the images as a share of their own (average pooling)."
+    )
 
     def fidelity(self) -> Fidelity:
         """The noun."""
-        return Fidelity(self.epochs, self.data_fraction)
+        return Fidelity(self.epochs, self.data_fraction, self.resolution)
 
 
 class Validate(Setting):
@@ -58,6 +64,24 @@ class Validate(Setting):
     max_failures: float = Field(
         default=0.5, ge=0, le=1, description="Share of failing probes above which the run stops."
     )
+    proxies: Literal["auto"] | list[FidelitySetting] = Field(
+        default_factory=list,
+        description="Settings that are tried in place of the lowest rung, the cheapest first, until one is "
+        "proved to rank as the top rung does; `auto` tries fractions of its epochs and data.",
+    )
+    override: str | None = Field(
+        default=None,
+        min_length=10,
+        max_length=500,
+        description="Why the run goes on although this stage says stop; it is kept, alerted and reported.",
+    )
+
+    @field_validator("override")
+    @classmethod
+    def _worded(cls, override: str | None) -> str | None:
+        if override is not None and len(override.split()) < REASONED:
+            raise ValueError(f"'{override}' is no reason; say in words why the verdict does not hold")
+        return override
 
 
 class Search(Setting):
@@ -82,6 +106,12 @@ class Search(Setting):
     )
     baseline: int = Field(
         default=0, ge=0, le=100_000, description="Random candidates trained to the top rung, to compare with."
+    )
+    narrow: bool = Field(
+        default=True, description="Search only where the best of the round before lie; for a later round."
+    )
+    again: int = Field(
+        default=3, ge=0, le=1000, description="Best candidates of the round before that come first in it."
     )
 
     @model_validator(mode="after")
@@ -117,6 +147,18 @@ class Search(Setting):
         return self.stopper if self.strategy is None else self.strategy
 
 
+class Approval(Setting):
+    """Whether somebody is asked before the full training begins."""
+
+    wanted: bool = Field(default=False, description="Wait for an approval before anything is retrained.")
+    timeout_hours: float | None = Field(
+        default=72.0, gt=0, description="Hours to wait for an answer; null waits without an end."
+    )
+    on_timeout: Literal["stop", "go"] = Field(
+        default="stop", description="Without an answer: `stop` for a later one, or `go` on as planned."
+    )
+
+
 class Retrain(Setting):
     """Full training of the best architectures."""
 
@@ -130,6 +172,7 @@ class Retrain(Setting):
         default=None, ge=1, description="Epochs between checkpoints; by default a third of the epochs."
     )
     seeds: int = Field(default=2, ge=1, le=100, description="Trainings of each architecture.")
+    approval: Approval = Field(default_factory=Approval)
     trainer: AnyTrainer | None = Field(
         default=None, description="The full recipe; by default the search's trainer."
     )

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from ziggurat import jobs
+from ziggurat import jobs, usage
 from ziggurat.domain import Job, JobKind
 from ziggurat.events import job_from_plain, to_plain
 from ziggurat.performing import Earlier, Keeper, Stop, attempt, leave
@@ -60,7 +60,7 @@ class Line:
 
     def _beat(self) -> None:
         while not threading.Event().wait(BEAT_S):
-            self.say(**{"is": "beat"})
+            self.say(**{"is": "beat", "usage": dict(usage.current())})
 
 
 def _serve_one(job: Job, desk: jobs.Desk, line: Line) -> None:

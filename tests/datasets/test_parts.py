@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ziggurat.datasets import Split, chance, parts, subset
+from ziggurat.datasets import Split, chance, parts, shrunk, subset
 from ziggurat.datasets.parts import Arrays, Preparation
 from ziggurat.protocols import Data, Signature
 
@@ -179,3 +179,14 @@ def test_own_test_part_must_fit_the_training_part(one_line):
     one_line(lambda: parts.open_parts(wide, how()), "test part", "(3,)", "(2,)")
     unknown = numbered(test=(np.zeros((4, 2)), np.array([0, 1, 0, 2])))
     one_line(lambda: parts.open_parts(unknown, how()), "labels go up to 2", "those for training to 1")
+
+
+def test_smaller_images_have_means_of_their_pixels_in_training_and_validation():
+    x = torch.arange(32.0).reshape(2, 1, 4, 4)
+    data = Data(x, torch.tensor([0, 1]), x[:1] + 1, torch.tensor([0]), Signature((1, 4, 4), 2))
+    small = shrunk(data, 0.5)
+    assert small.train_x[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+    assert small.validation_x.tolist() == (small.train_x[:1] + 1).tolist()
+    assert (small.signature, small.train_y.tolist()) == (data.signature, [0, 1])
+    assert shrunk(data, 1.0) is data
+    assert shrunk(data, 0.01).train_x.shape == (2, 1, 1, 1)

@@ -483,3 +483,39 @@ def test_warm_workers_wait_for_nothing():
     assert Ray().waits_s(rungs(1)[0]) == 0
     with pytest.raises(ValidationError, match="linger_s"):
         Ray.model_validate({"kind": "ray", "linger_s": 5})
+
+
+def kept_by(folder: Path, trial: int = 3) -> tuple[relay.Relay, Job, Job]:
+    """Machines of which one has just done the first of two segments."""
+    waits = relay.Relay(PlainSetting(poll_s=0.1, grace_s=10, linger_s=LONG_S), Shelf(folder))
+    one, two = rungs(trial)
+    errand = Errand(one, "handle", 60.0, end=Progress(True, 1.0))
+    errand.stand(Condition(State.RUNNING))
+    waits.keep(errand)
+    return waits, one, two
+
+
+def test_a_machine_that_waits_for_nothing_is_told_of_once(tmp_path):
+    waits, one, _ = kept_by(byhand.run_folder(tmp_path))
+    assert waits.told() == []
+    waits.make_room(0)
+    (vain,) = waits.told()
+    assert (vain.reason, vain.job) == ("linger", one.key)
+    assert 0.1 <= vain.seconds < 10.0
+    assert waits.told() == []
+
+
+def test_a_machine_that_nobody_came_for_has_waited_all_its_time(tmp_path):
+    waits, one, two = kept_by(byhand.run_folder(tmp_path))
+    waits.kept = {n: replace(k, began=k.began - 1000, until=k.began - 900) for n, k in waits.kept.items()}
+    assert waits.take(two) is None
+    assert [v.seconds for v in waits.told()] == [waits.settings.waits_s(one)]
+    waits, one, _ = kept_by(tmp_path)
+    waits.kept = {n: replace(k, began=k.began - 1000, until=k.began - 900) for n, k in waits.kept.items()}
+    assert [v.seconds for v in waits.told()] == [waits.settings.waits_s(one)]
+
+
+def test_a_machine_that_went_on_has_not_waited_in_vain(tmp_path):
+    waits, _, two = kept_by(byhand.run_folder(tmp_path))
+    assert waits.take(two) is not None
+    assert waits.told() == []

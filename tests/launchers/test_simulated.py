@@ -24,7 +24,7 @@ def test_a_job_ends_when_its_time_has_passed_and_the_clock_jumps_there():
     machines.start(train("b"))
     assert machines.free(JobKind.TRAIN) == 0
     assert not machines.poll("b").done
-    machines.wait(0.2)
+    machines.wait(99.0)
     assert machines.clock.utc() == START_UTC + 10.0
     assert machines.poll("b").done
     assert not machines.poll("a").done
@@ -36,10 +36,10 @@ def test_the_clock_stands_while_something_that_has_ended_is_not_polled():
     machines = simulator(a=30.0)
     machines.start(train("a"))
     machines.start(Job("service", JobKind.PROPOSE, "search"))
-    machines.wait(0.2)
+    machines.wait(99.0)
     assert machines.clock.utc() == START_UTC
     assert machines.poll("service").done
-    machines.wait(0.2)
+    machines.wait(99.0)
     assert machines.poll("a").done
 
 
@@ -81,7 +81,7 @@ def test_a_failure_takes_its_time_too():
     failure = Failure(FailureKind.DIVERGED, "told to")
     machines = Simulated().launch(Site(None, 1, perform=lambda _: Progress(True, 5.0, failure=failure)))
     machines.start(train("a"))
-    machines.wait(1.0)
+    machines.wait(99.0)
     progress = machines.poll("a")
     assert progress.failure == failure
     assert progress.seconds == 5.0
@@ -93,3 +93,26 @@ def test_nothing_outlives_its_controller():
     machines.start(train("a"))
     machines.close()
     assert machines.elapsed("a") == 0.0
+
+
+def test_the_clock_moves_on_by_no_more_than_is_waited():
+    machines = simulator(a=30.0)
+    machines.start(train("a"))
+    machines.wait(12.0)
+    assert machines.clock.utc() == START_UTC + 12.0
+    assert not machines.poll("a").done
+
+
+def test_a_cancelled_job_ends_within_its_grace_and_may_be_tried_again():
+    machines = simulator(a=30.0, b=13.0)
+    machines.start(train("a"))
+    machines.start(train("b"))
+    machines.wait(10.0)
+    machines.cancel("a", 5.0)
+    machines.cancel("b", 5.0)
+    machines.wait(99.0)
+    assert machines.poll("b").failure is None  # it had ended before
+    machines.wait(99.0)
+    ended = machines.poll("a")
+    assert (ended.failure.kind, ended.retry, ended.seconds) == (FailureKind.PREEMPTED, True, 15.0)
+    machines.cancel("a", 5.0)

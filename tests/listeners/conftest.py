@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.servers.mlflow import database
 from ziggurat.domain import (
     Candidate,
     Failure,
@@ -138,7 +139,9 @@ def run() -> Run:
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A fresh MLflow database, which takes seconds to make and is shared by all tests."""
-    found = place_of(Tracking(), tmp_path_factory.mktemp("mlflow"), "toy")
+    """An MLflow database that is shared by all tests."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    database(folder, tmp_path_factory.getbasetemp().parent)
+    found = place_of(Tracking(), folder, "toy")
     experiment_id(connect(found), found)
     return found

@@ -1,202 +1,146 @@
-"""The rules of alerts, each on a small history with made-up times."""
+"""The life of an alert, its settings, and whom it reaches."""
 
-from dataclasses import replace
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from pydantic import ValidationError
 
-from ziggurat.choices import Values
-from ziggurat.domain import FailureKind, Measurement, RunStatus
+from tests.listeners.desk import Desk
 from ziggurat.errors import SpecError
-from ziggurat.events import Amended, Decided, RunFinished, RunStarted, StageFinished, TrialProposed
-from ziggurat.listeners.alerts import Alerts, Watch, crashes, rules
+from ziggurat.events import Alert, RunStarted, SegmentFinished
+from ziggurat.listeners.alert_rules import OVER
+from ziggurat.listeners.alerts import Alerts
 
 HOUR = 3600.0
 
 
-@pytest.fixture
-def watch(run: Any) -> Watch:
+def slow(run: Any, **settings: Any) -> Desk:
+    """A run with a trial that is slow from now on."""
     run.begin()
-    return Watch(run.objectives, since_utc=run.clock)
+    desk = Desk(run, slow_trial=settings)
+    run.propose(1)
+    run.plan(1, forecast_s=10)
+    run.clock += 61
+    return desk
 
 
-def keys(run: Any, watch: Watch, settings: Alerts | None = None, later_s: float = 0.0) -> list[str]:
-    settings = settings or Alerts(utilisation_floor=0)
-    return [a.key for a in rules(run.history, run.clock + later_s, settings, watch)]
+def test_what_lasts_is_raised_once_and_again_after_its_period(run: Any) -> None:
+    desk = slow(run, repeat_hours=2)
+    assert desk.tell() == ["slow_trial/1"]
+    run.clock += 2 * HOUR - 1
+    assert desk.tell() == []
+    run.clock += 1
+    assert desk.tell() == ["slow_trial/1"]
+    assert "This has lasted for 2 h." in run.history.alerts["slow_trial/1"].text
+    run.clock += HOUR
+    assert desk.tell() == []
 
 
-def good(run: Any, number: int, accuracy: float = 0.9, parameters: float = 500, **more: Any) -> None:
-    run.propose(number, parameters=parameters)
-    run.train(number, accuracy=accuracy, **more)
+def test_what_has_no_period_is_never_raised_again(run: Any) -> None:
+    desk = slow(run, repeat_hours=None)
+    assert desk.tell() == ["slow_trial/1"]
+    assert "slow_trial/1" not in desk.keys(1e6)
 
 
-def test_an_ordinary_run_raises_nothing(run: Any, watch: Watch) -> None:
-    good(run, 0)
-    assert keys(run, replace(watch, limit_usd=1.0, plan_usd=1.0)) == []
+def test_a_resumed_run_repeats_nothing_and_ends_what_is_over(run: Any) -> None:
+    desk = slow(run)
+    assert desk.tell() == ["slow_trial/1"]
+    run.add(RunStarted("toy", "0", "", resumed=True))
+    again = Desk(run, slow_trial={}, controller_crashed={"enabled": False})
+    assert again.keys() == []
+    key = next(iter(run.history.open_segments))
+    run.add(SegmentFinished(key, 1, 60.0, 0.0))
+    assert again.tell() == ["-slow_trial/1"]
+    assert again.keys() == []
 
 
-def test_every_alert_is_raised_once(run: Any, watch: Watch) -> None:
-    watch = replace(watch, limit_usd=1.0)
-    good(run, 0, cost_usd=0.9)
-    due = rules(run.history, run.clock, Alerts(), watch)
-    assert [a.key for a in due] == ["budget_warning"]
-    run.add(*due)
-    assert keys(run, watch) == []
+def test_an_end_has_the_title_and_severity_of_what_is_over_and_says_why(run: Any) -> None:
+    desk = slow(run, severity="critical")
+    desk.tell()
+    key = next(iter(run.history.open_segments))
+    run.add(SegmentFinished(key, 1, 60.0, 0.0))
+    over = desk.due()[0]
+    assert (over.state, over.severity, over.title) == ("resolved", "critical", "Trial 1 is slow")
+    assert over.text == "Its segment has ended."
 
 
-@pytest.mark.parametrize(("spent", "due"), [(0.79, []), (0.8, ["budget_warning"])])
-def test_the_budget_warning_comes_at_its_share_of_the_limit(
-    run: Any, watch: Watch, spent: float, due: list[str]
-) -> None:
-    good(run, 0, cost_usd=spent)
-    assert keys(run, replace(watch, limit_usd=1.0)) == due
+def test_a_rule_that_is_switched_off_says_nothing(run: Any) -> None:
+    assert slow(run, enabled=False).keys() == []
 
 
-def test_an_added_budget_gets_a_warning_of_its_own(run: Any, watch: Watch) -> None:
-    good(run, 0, cost_usd=0.9)
-    run.add(*rules(run.history, run.clock, Alerts(), replace(watch, limit_usd=1.0)))
-    run.add(Amended({"budget.limit_usd": 1.1}))
-    assert keys(run, replace(watch, limit_usd=1.1)) == ["budget_warning/1.1"]
-
-
-@pytest.mark.parametrize(("spent", "due"), [(1.2, []), (1.21, ["plan_exceeded"])])
-def test_the_plan_may_be_passed_by_a_fifth(run: Any, watch: Watch, spent: float, due: list[str]) -> None:
-    good(run, 0, cost_usd=spent)
-    assert keys(run, replace(watch, plan_usd=1.0)) == due
+SPEC: dict[str, Any] = {
+    "urls": ["json://all"],
+    "channels": {
+        "ops": {"url": "json://ops"},
+        "mail": {"url": "json://mail", "severities": ["critical"]},
+        "night": {"url": "json://night", "severities": ["critical"]},
+    },
+    "rules": {"slow_trial": {"channels": ["mail"]}, "queued_job": {"channels": []}},
+}
 
 
 @pytest.mark.parametrize(
-    ("body", "key"),
+    ("alert", "reached"),
     [
-        (Decided("budget", "stop", reason="limit"), "budget_stop"),
-        (Decided("gate", "stop", reason="tau"), "gate_failed"),
-        (StageFinished("search", "failed"), "stage_failed/search"),
-        (RunFinished(RunStatus.COMPLETED), "run_finished/completed"),
+        (Alert("a", "warning", "t", rule="idle_workers"), ["urls[0]", "ops"]),
+        (Alert("a", "critical", "t", rule="over_budget"), ["urls[0]", "ops", "mail", "night"]),
+        (Alert("a", "warning", "t", rule="slow_trial"), ["urls[0]", "mail"]),
+        (Alert("a", "warning", "t", rule="queued_job"), ["urls[0]"]),
+        (Alert("a", "critical", "of no rule"), ["urls[0]", "ops", "mail", "night"]),
+        (Alert("a", "info", "of a rule that is gone", rule="gone"), ["urls[0]", "ops"]),
     ],
 )
-def test_outcomes_are_told(run: Any, watch: Watch, body: Any, key: str) -> None:
-    run.add(body)
-    assert keys(run, watch) == [key]
+def test_an_alert_reaches_every_url_and_the_channels_of_its_rule_or_severity(
+    alert: Alert, reached: list[str]
+) -> None:
+    assert Alerts.model_validate(SPEC).reached(alert) == reached
 
 
-def test_a_passed_gate_is_no_alert(run: Any, watch: Watch) -> None:
-    run.add(Decided("gate", "pass"))
-    assert keys(run, watch) == []
+def test_an_address_alone_stands_for_a_channel() -> None:
+    settings = Alerts.model_validate({"channels": {"ops": "json://ops"}})
+    assert settings == Alerts.model_validate({"channels": {"ops": {"url": "json://ops"}}})
+    assert settings.addresses() == {"ops": "json://ops"}
 
 
-def test_a_crash_is_a_second_start_without_an_end_between(run: Any) -> None:
-    again = RunStarted("toy", "0", "", resumed=True)
-    run.begin()
-    assert crashes(run.events) == 0
-    run.add(RunFinished(RunStatus.INTERRUPTED), again)
-    assert crashes(run.events) == 0
-    run.add(again)
-    assert crashes(run.events) == 1
+@pytest.mark.parametrize(
+    ("plain", "words"),
+    [
+        ({"channels": {"ops": "x"}, "rules": {"slow_trial": {"channels": ["opps"]}}}, "did you mean ops?"),
+        ({"rules": {"slow_trial": {"channels": ["ops"]}}}, "known: none"),
+        ({"rules": {"slow_trials": {}}}, "Extra inputs"),
+        ({"rules": {"idle_workers": {"window_s": -1}}}, "greater than"),
+        ({"rules": {"no_improvement": {"hours": 0}}}, "greater than 0"),
+        ({"rules": {"slow_trial": {"repeat_hours": 0}}}, "greater than 0"),
+        ({"rules": {"slow_trial": {"severity": "urgent"}}}, "'info', 'warning' or 'critical'"),
+        ({"rules": {"stage_finished": {"repeat_hours": 1}}}, "Extra inputs"),
+        ({"rules": {"controller_crashed": {"silence_s": 1}}}, "greater than or equal to 10"),
+        ({"channels": {"two words": "x"}}, "'two words' is no name of a channel"),
+        ({"channels": {"ops": {"url": "x", "severities": []}}}, "at least 1 item"),
+        ({"channels": {"ops": {"url": ""}}}, "at least 1 character"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(plain: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Alerts.model_validate(plain)
+    assert words in str(caught.value)
 
 
-def test_each_crash_is_told_once(run: Any, watch: Watch) -> None:
-    run.add(*rules(run.history, run.clock, Alerts(), replace(watch, crashes=1)))
-    assert keys(run, replace(watch, crashes=2)) == ["controller_crashed/2"]
-
-
-def test_a_segment_is_slow_beyond_its_factor_and_never_when_young(run: Any, watch: Watch) -> None:
-    run.propose(7)
-    run.plan(7, forecast_s=10)
-    run.propose(8)
-    run.plan(8, forecast_s=0.1)
-    assert keys(run, watch, later_s=4.9) == []
-    assert keys(run, watch, later_s=5.1) == ["slow_trial/8"]
-    assert keys(run, watch, later_s=20.1) == ["slow_trial/7", "slow_trial/8"]
-
-
-def test_failures_matter_from_the_fifth_ended_trial_on(run: Any, watch: Watch) -> None:
-    good(run, 0)
-    for number in (1, 2, 3):
-        run.propose(number)
-        run.fail(number)
-    assert keys(run, watch) == []
-    good(run, 4)
-    assert keys(run, watch) == ["failure_share"]
-
-
-def test_lost_workers_are_not_held_against_the_trials(run: Any, watch: Watch) -> None:
-    for number in range(6):
-        run.propose(number)
-        run.fail(number, FailureKind.LOST)
-    assert keys(run, watch) == []
-
-
-def test_silence_is_counted_from_the_last_growth_of_the_front(run: Any, watch: Watch) -> None:
-    settings = Alerts(no_improvement_hours=2, utilisation_floor=0, slow_factor=1e9)
-    good(run, 0, seconds=HOUR)
-    good(run, 1, accuracy=0.8, seconds=HOUR)  # no better in any objective
-    run.propose(2)
-    run.plan(2)
-    assert keys(run, watch, settings, later_s=HOUR - 1) == []
-    assert keys(run, watch, settings, later_s=HOUR + 1) == ["no_improvement"]
-
-
-def test_a_better_trial_ends_the_silence(run: Any, watch: Watch) -> None:
-    settings = Alerts(no_improvement_hours=2, utilisation_floor=0, slow_factor=1e9)
-    good(run, 0, seconds=HOUR)
-    good(run, 1, accuracy=0.8, parameters=100, seconds=1.5 * HOUR)  # smaller
-    run.propose(2)
-    run.plan(2)
-    assert keys(run, watch, settings, later_s=HOUR) == []
-
-
-def test_a_trial_outside_the_reference_box_is_no_improvement(run: Any, watch: Watch) -> None:
-    settings = Alerts(no_improvement_hours=2, utilisation_floor=0)
-    good(run, 0, seconds=HOUR)
-    good(run, 1, accuracy=0.05, parameters=1, seconds=2 * HOUR)  # accuracy below its reference of 0.1
-    assert keys(run, watch, settings) == ["no_improvement"]
-
-
-def test_time_in_which_nobody_drove_the_run_is_not_silence(run: Any, watch: Watch) -> None:
-    settings = Alerts(no_improvement_hours=2, utilisation_floor=0)
-    good(run, 0, seconds=HOUR)
-    run.clock += 50 * HOUR
-    good(run, 1, accuracy=0.8, seconds=HOUR)
-    assert keys(run, watch, settings) == []
-
-
-def test_workers_are_idle_only_after_a_whole_window(run: Any, watch: Watch) -> None:
-    settings = Alerts(utilisation_window_s=100)
-    watch = replace(watch, workers=2)
-    good(run, 0, seconds=60)
-    assert keys(run, watch, settings, later_s=39) == []
-    # 60 of 2 x 100 worker seconds
-    assert keys(run, watch, settings, later_s=40) == ["low_utilisation"]
-
-
-def test_busy_workers_are_not_idle(run: Any, watch: Watch) -> None:
-    good(run, 0, seconds=60)
-    assert keys(run, watch, Alerts(utilisation_window_s=100), later_s=40) == []
-
-
-def test_a_resumed_run_has_a_window_before_it_is_called_idle(run: Any, watch: Watch) -> None:
-    run.clock += HOUR
-    watch = replace(watch, since_utc=run.clock)
-    assert keys(run, watch, Alerts(utilisation_window_s=100), later_s=99) == []
-
-
-def test_similar_candidates_are_told_if_a_floor_is_set(run: Any, watch: Watch) -> None:
-    choices = {"width": Values(values=[8, 16]), "activation": Values(values=["relu", "gelu"])}
-    watch = replace(watch, choices=choices)
-    for number in range(20):
-        run.propose(number, width=8 if number < 19 else 16)
-    # 19 of 190 pairs differ in one choice: 0.1
-    assert keys(run, watch) == []
-    assert keys(run, watch, Alerts(diversity_floor=0.09, utilisation_floor=0)) == []
-    assert keys(run, watch, Alerts(diversity_floor=0.11, utilisation_floor=0)) == ["low_diversity"]
-
-
-def test_an_unusable_address_is_named_by_position_and_scheme_only() -> None:
-    settings = Alerts(urls=["json://127.0.0.1:9/", "slack://hunter2"])
+@pytest.mark.parametrize(
+    ("plain", "key"),
+    [
+        ({"urls": ["json://127.0.0.1:9/", "slack://hunter2"]}, "alerts.urls[1]"),
+        ({"channels": {"ops": "slack://hunter2"}}, "alerts.channels.ops.url"),
+    ],
+)
+def test_an_unusable_address_is_named_by_its_key_and_scheme_only(plain: dict[str, Any], key: str) -> None:
+    settings = Alerts.model_validate(plain)
     with pytest.raises(SpecError) as caught:
         settings.check()
     message = str(caught.value)
-    assert "alerts.urls[1]" in message
+    assert message.startswith(f"{key}: ")
     assert "'slack'" in message
     assert "hunter2" not in message
     assert "\n" not in message
@@ -207,11 +151,18 @@ def test_usable_addresses_pass() -> None:
     Alerts(urls=["json://127.0.0.1:9/", "mailto://user:password@example.org"]).check()
 
 
-def test_a_static_metric_that_is_missing_is_no_improvement(run: Any, watch: Watch) -> None:
-    settings = Alerts(no_improvement_hours=1, utilisation_floor=0)
-    run.propose(0)
-    event = run.events[-1]
-    assert isinstance(event.body, TrialProposed)
-    run.history.trials[0] = replace(run.history.trials[0], static={"other": Measurement("other", 1.0)})
-    run.train(0, seconds=HOUR)
-    assert keys(run, watch, settings) == ["no_improvement"]
+PAGE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
+
+
+def test_the_example_of_the_page_is_valid() -> None:
+    (block,) = (b for b in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if b.startswith("alerts:"))
+    settings = Alerts.model_validate(yaml.safe_load(block)["alerts"])
+    assert settings.rules.no_improvement.channels == ["ops", "phone"]
+
+
+def test_the_page_has_every_rule_with_its_severity_and_whether_it_ends() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| .*? \|(.*)\|$", PAGE, re.MULTILINE)
+    rules = dict(Alerts().rules.each())
+    assert {name: severity for name, severity, _ in rows} == {n: r.severity for n, r in rules.items()}
+    ends = {name for name, _, over in rows if over.strip()}
+    assert ends == {*OVER, "controller_crashed"}

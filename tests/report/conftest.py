@@ -135,11 +135,12 @@ def draw(rng: np.random.Generator) -> dict[str, Value]:
     chosen: dict[str, Value] = {
         "depth": depth,
         "batch_size": 64,
+        "norm": "none",
         "activation": str(rng.choice(["relu", "gelu", "silu"])),
     }
     chosen |= {f"width_{i + 1}": int(rng.choice([8, 16, 32, 64, 128])) for i in range(depth)}
     return chosen | {
-        "lr": float(f"{10 ** rng.uniform(-4, -1.3):.6g}"),
+        "learning_rate": float(f"{10 ** rng.uniform(-4, -1.3):.6g}"),
         "dropout": round(float(rng.uniform(0, 0.5)), 3),
     }
 
@@ -151,7 +152,7 @@ def parameters(candidate: Mapping[str, Value]) -> float:
 
 def skill(candidate: Mapping[str, Value], epochs: float, rng: np.random.Generator) -> float:
     size = math.log10(parameters(candidate))
-    off = abs(math.log10(float(candidate["lr"])) + 2.3)
+    off = abs(math.log10(float(candidate["learning_rate"])) + 2.3)
     error = (
         0.01
         + 0.35 * math.exp(-2.2 * (size - 2.8))
@@ -176,7 +177,7 @@ def search(story: Story, trials: int, rng: np.random.Generator, stage: str = "se
         number = story.propose(candidate, static, stage=stage)
         if i % 17 == 11:
             kind = FailureKind.DIVERGED if i % 2 else FailureKind.OUT_OF_MEMORY
-            story.fail(number, kind, f"loss became NaN at epoch 2 (lr {candidate['lr']})")
+            story.fail(number, kind, f"loss became NaN at epoch 2 (lr {candidate['learning_rate']})")
             continue
         for rung, fidelity in enumerate(LADDER):
             accuracy = skill(candidate, fidelity.epochs, rng)
@@ -273,11 +274,22 @@ OBJECTIVES: list[dict[str, object]] = [
 ]
 
 
-def spec(objectives: int = 3, **changes: object) -> Spec:
+SPACE: dict[str, object] = {
+    "kind": "mlp",
+    "depth": {"min": 1, "max": 3},
+    "width": [8, 16, 32, 64, 128],
+    "dropout": {"min": 0.0, "max": 0.5},
+    "activation": ["relu", "gelu", "silu"],
+    "norm": ["none"],
+    "hyperparameters": {"learning_rate": {"min": 1e-4, "max": 0.06, "log": True}, "batch_size": [64]},
+}
+
+
+def spec(count: int = 3, **changes: object) -> Spec:
     plain: dict[str, object] = {
         "name": "digits",
-        "space": {"kind": "mlp"},
-        "objectives": OBJECTIVES[:objectives],
+        "space": SPACE,
+        "objectives": OBJECTIVES[:count],
         "fidelities": [{"epochs": 3}, {"epochs": 9}, {"epochs": 27}],
         "search": {"trials": 60},
         "devices": [{"name": "laptop"}, {"name": "edge", "threads": 2}],

@@ -7,8 +7,8 @@ import pytest
 from ziggurat.domain import FailureKind, JobKind
 from ziggurat.events import Decided
 from ziggurat.report import ReportFacts, cards, summarize, write_cards
-from ziggurat.report.answer import Case
 from ziggurat.report.card_text import markdown
+from ziggurat.report.case import Case
 from ziggurat.report.devices import noise, table
 
 FACTS = ReportFacts(

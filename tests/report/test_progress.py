@@ -6,31 +6,11 @@ import pytest
 
 from ziggurat.domain import FailureKind, Goal, Objective
 from ziggurat.report.panels import panels, stairs
-from ziggurat.report.progress import bounds, growth, rung_bars, spending
+from ziggurat.report.progress import bounds, rung_bars, spending
 from ziggurat.report.summary import summarize
 
 ONE = (Objective("val_accuracy", Goal.MAXIMIZE, 0.5),)
 TWO = (*ONE, Objective("parameters", Goal.MINIMIZE, 100.0))
-
-
-def test_growth_counts_the_cost_of_all_search_segments_until_a_trial_is_done(make_story):
-    story = make_story(usd_per_hour=3600.0)
-    story.complete({"width": 1}, stage="validate", val_accuracy=0.9)
-    poor = story.propose({"width": 2})
-    story.segment(poor, 0, 5.0, val_accuracy=0.5)
-    story.complete({"width": 3}, cost_s=10.0, val_accuracy=0.7)
-    story.complete({"width": 4}, cost_s=10.0, val_accuracy=0.6)
-    story.complete({"width": 5}, cost_s=10.0, val_accuracy=0.8)
-    steps = growth(story.history, ONE)
-    assert [(s.trial, s.usd) for s in steps] == [(2, 15.0), (3, 25.0), (4, 35.0)]
-    assert [s.value for s in steps] == pytest.approx([0.2, 0.2, 0.3])
-
-
-def test_growth_ends_at_the_summarys_hypervolume_and_never_falls(told, make_spec):
-    goals = make_spec(3).goals()
-    values = [s.value for s in growth(told, goals)]
-    assert values == sorted(values)
-    assert values[-1] == pytest.approx(summarize(goals, told).hypervolume)
 
 
 def test_stairs_go_around_what_is_dominated():

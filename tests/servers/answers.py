@@ -37,7 +37,7 @@ class Answers:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = do_DELETE = do_PUT = do_HEAD = _do  # noqa: N815 - as http.server has it
+            do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = do_HEAD = _do  # noqa: N815 - as http.server has it
 
             def log_message(self, *arguments: object) -> None:
                 """Say nothing."""

@@ -8,7 +8,7 @@ from ziggurat.datasets.digits import Digits
 from ziggurat.datasets.external import External
 from ziggurat.datasets.idx import Idx
 from ziggurat.datasets.npz import Npz
-from ziggurat.datasets.parts import Dataset, Split, chance, subset
+from ziggurat.datasets.parts import Dataset, Split, chance, shrunk, subset
 from ziggurat.datasets.python import PythonDataset
 
 AnyDataset = Annotated[Digits | External | Idx | Npz | PythonDataset, Field(discriminator="kind")]
@@ -24,5 +24,6 @@ __all__ = [
     "PythonDataset",
     "Split",
     "chance",
+    "shrunk",
     "subset",
 ]

@@ -205,6 +205,33 @@ def subset(data: Data, fraction: float) -> Data:
     return replace(data, train_x=data.train_x[chosen], train_y=data.train_y[chosen])
 
 
+def shrunk(data: Data, resolution: float) -> Data:
+    """The data with smaller images, of training and validation alike; the signature stays as it is.
+
+    Each pixel is the mean of those it stands for. What is built for the signature must take images of any
+    size, as a network does that pools over all of them in the end.
+
+    Args:
+        data: Training and validation part.
+        resolution: Share of the edges that is left, above 0 and at most 1.
+
+    Raises:
+        SpecError: The examples are no images.
+    """
+    if resolution == 1:
+        return data
+    from torch.nn.functional import interpolate
+
+    shape = data.signature.shape
+    if len(shape) != 3:  # noqa: PLR2004 - channels, height, width
+        raise SpecError(
+            f"resolution is {resolution:g}, but examples of shape {shape} are no images; leave it out"
+        )
+    size = tuple(max(1, round(edge * resolution)) for edge in shape[1:])
+    train_x, validation_x = (interpolate(x, size, mode="area") for x in (data.train_x, data.validation_x))
+    return replace(data, train_x=train_x, validation_x=validation_x)
+
+
 def chance(data: Data) -> Mapping[str, float]:
     """What a model without any skill reaches, by metric.
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ziggurat.budget import Vain
 from ziggurat.domain import TRAINING, Failure, FailureKind, Job, JobKind
 from ziggurat.errors import ZigguratError
 from ziggurat.events import to_plain
@@ -24,7 +26,7 @@ from ziggurat.launchers.errand import SPEAKING, Errand
 from ziggurat.launchers.local import Local
 from ziggurat.launchers.pool import Pool
 from ziggurat.launchers.relay import Kept, Relay, pass_on, passed, withdraw
-from ziggurat.launchers.remote import job_name
+from ziggurat.launchers.remote import AFTERMATH_S, job_name
 from ziggurat.launchers.results import (
     Shelf,
     beat_key,
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOKS_AT_ONCE = 8
-AFTERMATH_S = 5.0
-"""Seconds that a result may take to become visible after the scheduler says that its job is over."""
 
 
 class Dispatcher:
@@ -135,6 +135,8 @@ class Dispatcher:
         if errand is None:
             unknown = Errand(job, "", 0.0, condition=Condition(State.GONE))
             unknown.hear(self._get(beat_key(job.key)))
+            # it may have gone on until just before its next beat
+            unknown.ran_s = float(unknown.beat.get("seconds", 0.0)) + self.settings.beat_s
             return replace(unknown.obituary(), rows=unknown.news()) if unknown.beat else None
         handle = errand.handle
         errand.stand(self.scheduler.conditions([handle]).get(handle, Condition(State.GONE)))
@@ -164,7 +166,7 @@ class Dispatcher:
             return self._service.poll(key)
         rows = errand.news()
         if errand.end is None:
-            return Progress(done=False, seconds=errand.seconds, rows=rows)
+            return Progress(done=False, seconds=errand.seconds, rows=rows, usage=errand.beat.get("usage", {}))
         del self._errands[key]
         return replace(errand.end, rows=rows)
 
@@ -190,6 +192,10 @@ class Dispatcher:
             self.scheduler.cancel(errand.handle)
         except ZigguratError as error:
             log.warning("job %s could not be cancelled: %s", errand.job.key, error)
+
+    def vain(self) -> Sequence[Vain]:
+        """How long machines have waited for a next segment that did not come."""
+        return self._relay.told()
 
     def wait(self, seconds: float) -> None:
         """Look at service and jobs when it is time, and return."""

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from ziggurat.pricing import Priced
 from ziggurat.setting import Setting
 
 if TYPE_CHECKING:
+    from ziggurat.domain import Job
     from ziggurat.launchers.pool import Pool
     from ziggurat.protocols import Site
+
+
+LATE_S = 0.5
+"""Seconds that ending a worker may take beyond its time."""
 
 
 class LocalResources(Setting):
@@ -30,12 +36,14 @@ class LocalResources(Setting):
     )
 
 
-class Local(Setting):
+class Local(Priced):
     """Warm worker processes on this machine, each with torch imported and the data in memory."""
 
     kind: Literal["local"] = "local"
-    usd_per_hour: float = Field(
-        default=0.0, ge=0, description="Price of one hour of one worker in US dollars."
+    charge: Literal["busy", "held"] = Field(
+        default="busy",
+        description="When a machine is paid: while it works, or from its start to its release, so that idle "
+        "and waiting seconds are charged too.",
     )
     threads: int = Field(default=1, ge=1, le=256, description="Threads of a worker's numerical libraries.")
     memory_limit_mb: float | None = Field(
@@ -79,6 +87,11 @@ class Local(Setting):
         """The time of what happens: the machine's."""
         del last_utc
         return time.time
+
+    def stop_s(self, job: Job, margin_s: float) -> float:
+        """Seconds that a job may still take once it is asked to stop, of which so many for its checkpoint."""
+        del job
+        return margin_s + LATE_S
 
     def launch(self, site: Site) -> Pool:
         """Start a pool: `site.workers` train, and a further one serves unless the pool's role is to train."""

@@ -14,10 +14,13 @@ import contextlib
 import selectors
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ziggurat import usage
+from ziggurat.budget import Vain
 from ziggurat.domain import TRAINING, Failure, FailureKind, Job, JobKind
 from ziggurat.errors import ZigguratError
 from ziggurat.events import job_to_json, measurements_from_plain
@@ -49,6 +52,7 @@ class Pool:
         self._checked = 0.0
         self._ended: dict[str, Progress] = {}
         self._rows: dict[str, list[tuple[int, Any]]] = {}
+        self._usage: dict[str, dict[str, float]] = {}
         names = [f"{before}worker-{i}" for i in range(workers)]
         self._gpus = dict(zip(names, settings.gpu_shares(workers), strict=False))
         (folder / "logs").mkdir(exist_ok=True)
@@ -114,8 +118,9 @@ class Pool:
         self._rows[key] = []
         if key in self._ended:
             del self._rows[key]
+            self._usage.pop(key, None)
             return replace(self._ended.pop(key), rows=rows)
-        return Progress(done=False, seconds=self.elapsed(key), rows=rows)
+        return Progress(done=False, seconds=self.elapsed(key), rows=rows, usage=self._usage.get(key, {}))
 
     def elapsed(self, key: str) -> float:
         """Worker seconds of a job so far; 0 if it does not run here."""
@@ -127,6 +132,10 @@ class Pool:
         for worker in self._all():
             if worker.job is not None and worker.job.key == key:
                 worker.ask_to_stop(grace_s)
+
+    def vain(self) -> Sequence[Vain]:
+        """Nothing: a worker that waits does not wait for its machine."""
+        return ()
 
     def wait(self, seconds: float) -> None:
         """Read what workers have said, look after those that are late or dead, and return."""
@@ -142,6 +151,8 @@ class Pool:
         match message.get("is"):
             case "row" if message.get("key") in self._rows:
                 self._rows[message["key"]].append((int(message["step"]), message["measurements"]))
+            case "beat" if worker.job is not None and message.get("usage"):
+                self._usage[worker.job.key] = usage.from_plain(message["usage"])
             case "done" if worker.job is not None and message.get("key") == worker.job.key:
                 self._finish(worker, None)
 

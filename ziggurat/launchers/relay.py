@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ziggurat.budget import Vain
 from ziggurat.domain import Job, JobKind
 from ziggurat.errors import ZigguratError
 from ziggurat.events import job_from_plain, to_plain
@@ -98,12 +99,14 @@ class Kept:
         handle: The scheduler's.
         since: When it was first seen to run, in seconds since 1970.
         until: Until when it waits, on the monotonic clock.
+        began: Since when it has waited, at the latest.
     """
 
     job: Job
     handle: str
     since: float
     until: float = 0.0
+    began: float = 0.0
 
     def told(self) -> dict[str, Any]:
         """It as plain JSON, for a controller that comes later."""
@@ -129,6 +132,8 @@ class Relay:
     settings: RemoteSetting
     shelf: Shelf
     kept: dict[int, Kept] = field(default_factory=dict)
+    vain: list[Vain] = field(default_factory=list)
+    """Waiting that came to nothing, not told yet."""
 
     def keep(self, errand: Errand) -> None:
         """Remember the machine of a job that has just ended, if it waits for another."""
@@ -136,13 +141,17 @@ class Relay:
         good = errand.end is not None and errand.end.failure is None and errand.stop_by is None
         runs = errand.condition.state is State.RUNNING and errand.since is not None
         if waits_s > 0 and good and runs:
-            until = time.monotonic() + waits_s - self.settings.poll_s
-            self.kept[errand.job.trial] = Kept(errand.job, errand.handle, errand.since or 0.0, until)
+            now = time.monotonic()
+            until = now + waits_s - self.settings.poll_s
+            self.kept[errand.job.trial] = Kept(errand.job, errand.handle, errand.since or 0.0, until, now)
 
     def take(self, job: Job) -> Kept | None:
         """The machine that waits for a job, if it may still have the time for it."""
         kept = self.kept.pop(job.trial, None)
-        if kept is None or time.monotonic() > kept.until:
+        if kept is None:
+            return None
+        if time.monotonic() > kept.until:
+            self._waited(kept)
             return None
         if job.kind is JobKind.TRAIN and time.time() - kept.since < USED_UP * self.settings.lasts_s(job):
             return kept
@@ -151,12 +160,30 @@ class Relay:
 
     def make_room(self, places: int) -> None:
         """Let machines go until no more than so many wait: their places go to other trials."""
-        now = time.monotonic()
-        self.kept = {trial: k for trial, k in self.kept.items() if k.until > now}
+        self._forget()
         for trial in list(self.kept)[: max(0, len(self.kept) - places)]:
             self._release(self.kept.pop(trial))
 
+    def _forget(self) -> None:
+        """Those that have waited long enough have left."""
+        now = time.monotonic()
+        for trial in [t for t, k in self.kept.items() if k.until <= now]:
+            self._waited(self.kept.pop(trial))
+
+    def _waited(self, kept: Kept) -> None:
+        """Note how long a machine waited for nothing: since it was done, and until it looks the next time."""
+        look_s = self.settings.poll_s + (LOOK_S if self.shelf.store is None else LOOK_IN_STORE_S)
+        seconds = min(time.monotonic() - kept.began + look_s, self.settings.waits_s(kept.job))
+        self.vain.append(Vain("linger", seconds, kept.job.key))
+
+    def told(self) -> list[Vain]:
+        """Waiting that came to nothing, since this was asked last."""
+        self._forget()
+        told, self.vain = self.vain, []
+        return told
+
     def _release(self, kept: Kept) -> None:
+        self._waited(kept)
         try:
             close(self.shelf, kept.job)
         except (ZigguratError, OSError) as error:

@@ -9,14 +9,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
 from ziggurat.domain import Job, JobKind
 from ziggurat.events import to_plain
 from ziggurat.launchers.scheduler import Request, Resources, Scheduler
-from ziggurat.setting import Setting
+from ziggurat.pricing import Priced
 
 if TYPE_CHECKING:
     from ziggurat.launchers.dispatcher import Dispatcher
@@ -24,16 +24,22 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 63
 LONGEST_BEAT_S = 10.0
+AFTERMATH_S = 5.0
+"""Seconds that a result may take to become visible after the scheduler says that its job is over."""
 EXTRA_S = 60.0
 """Seconds beyond the limit of a job, after which the scheduler may end it itself."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """How the common numerical libraries are told how many threads they may use."""
 
 
-class RemoteSetting(Setting):
+class RemoteSetting(Priced):
     """The base of launchers whose jobs are processes of their own on machines of a scheduler."""
 
-    usd_per_hour: float = Field(default=0.0, ge=0, description="Price of one hour of one job in US dollars.")
+    charge: Literal["busy", "held"] = Field(
+        default="busy",
+        description="When a machine is paid: while it works, or from its start to its release, so that idle "
+        "and waiting seconds are charged too.",
+    )
     time_limit_s: float = Field(
         default=86_400, gt=0, description="Seconds after which a segment is ended (timeout)."
     )
@@ -88,12 +94,25 @@ class RemoteSetting(Setting):
         """Whether anything could outlive its controller: the local service could."""
         return True
 
+    @property
+    def beat_s(self) -> float:
+        """Seconds between two signs of life of a job."""
+        return min(LONGEST_BEAT_S, self.lease_s / 6)
+
+    def stop_s(self, job: Job, margin_s: float) -> float:
+        """Seconds that a job may still be paid for once it is asked to stop.
+
+        It may have begun since the last look, take all of its grace, be seen to have ended a look later, and
+        its machine may then wait for more.
+        """
+        return max(margin_s, self.grace_s) + AFTERMATH_S + 2 * self.poll_s + self.beat_s + self.waits_s(job)
+
     def order(self, job: Job) -> dict[str, Any]:
         """What is written down about a job for its machine."""
         return {
             "job": to_plain(job),
             "grace_s": self.grace_s,
-            "beat_s": min(LONGEST_BEAT_S, self.lease_s / 6),
+            "beat_s": self.beat_s,
             "linger_s": self.waits_s(job),
         }
 

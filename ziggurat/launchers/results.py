@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ziggurat import usage
 from ziggurat.domain import Failure, FailureKind, Job
 from ziggurat.events import measurements_from_plain, to_plain
 from ziggurat.files import create_whole, write_whole
@@ -121,8 +122,9 @@ def heard(plain: dict[str, Any] | None, job: Job) -> dict[str, Any] | None:
         return None
     try:
         rows = [(int(step), found) for step, found in plain["rows"] if measurements_from_plain(found)]
-        known = {name: _seconds(plain[name]) for name in ("seconds", "lost_s", "utc")}
+        known: dict[str, Any] = {name: _seconds(plain[name]) for name in ("seconds", "lost_s", "utc")}
         checkpoint = _own(plain.get("checkpoint"), job)
+        known["usage"] = usage.from_plain(plain.get("usage"))
         return {**plain, **known, "rows": rows, "starts": int(plain["starts"]), "checkpoint": checkpoint}
     except NONSENSE:
         return None
@@ -149,6 +151,7 @@ def from_plain(plain: dict[str, Any], job: Job, seconds: float | None = None) ->
             failure=Failure(FailureKind(failure["kind"]), str(failure["text"])) if failure else None,
             retry=bool(plain.get("retry", False)),
             payload=plain.get("payload"),
+            usage=usage.from_plain(plain.get("usage")),
         )
     except NONSENSE as error:
         text = f"its result makes no sense: {' '.join(str(error).split())[:200]}"

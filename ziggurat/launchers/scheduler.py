@@ -25,6 +25,13 @@ class Resources(Setting):
         default=None, ge=64, description="Memory of a job in MB; by default what the scheduler gives."
     )
     gpus: int = Field(default=0, ge=0, le=64, description="GPUs of a job, for it alone.")
+    gpu: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=32,
+        description="Kind of GPU that is needed, such as A10G; `ziggurat estimate` then offers no other. "
+        "What a job gets is up to the queue.",
+    )
     processes: int = Field(
         default=1,
         ge=1,

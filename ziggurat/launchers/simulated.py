@@ -7,27 +7,30 @@ in seconds then, through the same planner, journal, searchers and stoppers as on
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
 
-from ziggurat.domain import TRAINING, Job, JobKind
+from ziggurat.budget import Vain
+from ziggurat.domain import TRAINING, Failure, FailureKind, Job, JobKind
 from ziggurat.events import job_to_json
+from ziggurat.pricing import Priced
 from ziggurat.protocols import Clock, Progress, Site
-from ziggurat.setting import Setting
 
 START_UTC = 1_000_000_000.0
 """Where the virtual clock begins, so that the journals of two equal searches are equal."""
 
 
-class Simulated(Setting):
+class Simulated(Priced):
     """Imaginary workers with a virtual clock."""
 
     kind: Literal["simulated"] = "simulated"
-    usd_per_hour: float = Field(
-        default=0.0, ge=0, description="Price of one virtual hour of one worker in US dollars."
+    charge: Literal["busy", "held"] = Field(
+        default="busy",
+        description="When a machine is paid: while it works, or from its start to its release, so that idle "
+        "and waiting seconds are charged too.",
     )
     grace_s: float = Field(default=0.0, ge=0, description="Virtual seconds a cancelled job has to stop.")
 
@@ -35,6 +38,11 @@ class Simulated(Setting):
     def starts_processes(self) -> bool:
         """Whether anything could outlive its controller."""
         return False
+
+    def stop_s(self, job: Job, margin_s: float) -> float:
+        """Virtual seconds that a job may still take once it is asked to stop."""
+        del job
+        return max(self.grace_s, margin_s)
 
     def launch(self, site: Site) -> Simulator:
         """Imagine workers; `seconds` of an answer of `site.perform` are how long it takes by the clock."""
@@ -58,7 +66,7 @@ class Simulator:
         self._count = 0
         self._ends: list[tuple[float, int, str]] = []
         self._running: dict[str, tuple[Job, float, float, Progress]] = {}
-        self.clock = Clock(utc=lambda: self._now, monotonic=lambda: self._now)
+        self.clock = Clock(utc=lambda: self._now, monotonic=lambda: self._now, virtual=True)
 
     def plan(self, job: Job) -> str:
         """The job itself: there is no machine to ask."""
@@ -99,15 +107,28 @@ class Simulator:
         return self._now - self._running[key][1]
 
     def cancel(self, key: str, grace_s: float) -> None:
-        """A replayed job cannot be stopped half-way: it ends when its time has passed."""
-        del key, grace_s
+        """Have a job end after some seconds without a result, unless it ends sooner."""
+        if key not in self._running:
+            return
+        job, begun, end, _ = self._running[key]
+        stop = self._now + grace_s
+        if stop < end:
+            failure = Failure(FailureKind.PREEMPTED, "stopped before its end")
+            stopped = Progress(done=True, seconds=stop - begun, failure=failure, retry=True)
+            self._running[key] = (job, begun, stop, stopped)
+            self._count += 1
+            heapq.heappush(self._ends, (stop, self._count, key))
 
     def wait(self, seconds: float) -> None:
-        """Put the clock to the next end of a job, if nothing has ended that was not polled."""
+        """Put the clock to the next end of a job, but not by more than some seconds."""
         while self._ends and self._ends[0][2] not in self._running:
             heapq.heappop(self._ends)
         if seconds > 0 and self._ends:
-            self._now = max(self._now, self._ends[0][0])
+            self._now = max(self._now, min(self._ends[0][0], self._now + seconds))
+
+    def vain(self) -> Sequence[Vain]:
+        """Nothing: imaginary machines are there when they are wanted."""
+        return ()
 
     def close(self, *, leave: bool = False) -> None:
         """Forget everything."""

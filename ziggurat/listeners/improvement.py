@@ -1,4 +1,4 @@
-"""When the front last grew, and for how long work has gone on since: pure functions of a history.
+"""When the front of a stage last grew, event by event, in time and in money that went by since.
 
 The hypervolume itself is not computed: it grows exactly when a trial arrives inside the reference box that no
 earlier one is at least as good as in every objective.
@@ -6,53 +6,40 @@ earlier one is at least as good as in every objective.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
-from ziggurat.domain import JobKind, Objective, Trial
-
-if TYPE_CHECKING:
-    from ziggurat.history import History
+from ziggurat.domain import Objective, Trial
 
 
-def last_utc(history: History, objectives: tuple[Objective, ...], stage: str = "search") -> float | None:
-    """When a trial at its top rung last increased the hypervolume; None if none ever did."""
-    reference = np.array([o.loss(o.reference) for o in objectives])
-    front = np.empty((0, len(objectives)))
-    last: float | None = None
-    for utc, trial in _arrivals(history, stage):
-        if any(o.breaks_limit(trial.value(o.metric)) for o in objectives):
-            continue
-        losses = np.array(trial.losses(objectives))
+@dataclass(frozen=True)
+class Mark:
+    """A moment of a run: the time, how long work had gone on by then, and what had been spent."""
+
+    utc: float
+    active_s: float
+    spent_usd: float
+
+
+class Growth:
+    """The front of one stage, and when it last grew."""
+
+    def __init__(self, objectives: tuple[Objective, ...], begun: Mark) -> None:
+        """An empty front at the beginning of the stage."""
+        self._objectives = objectives
+        self._reference = np.array([o.loss(o.reference) for o in objectives])
+        self._front = np.empty((0, len(objectives)))
+        self.last = begun
+
+    def arrive(self, trial: Trial, mark: Mark) -> bool:
+        """Whether a trial at its top rung makes the front grow; if so, that is the last time it grew."""
+        if any(o.breaks_limit(trial.value(o.metric)) for o in self._objectives):
+            return False
+        losses = np.array(trial.losses(self._objectives))
         # comparisons with NaN are false, so an incomplete trial is not inside
-        if not (losses < reference).all() or (front <= losses).all(axis=1).any():
-            continue
-        front = np.vstack([front[~(losses <= front).all(axis=1)], losses])
-        last = utc
-    return last
-
-
-def _arrivals(history: History, stage: str) -> list[tuple[float, Trial]]:
-    """Trials of a stage with the time at which they reached their top rung, in order of that time."""
-    found = [
-        (segment.finished_utc or 0.0, history.trials[segment.job.trial])
-        for segment in history.successes(JobKind.TRAIN, stage)
-        if segment.job.to_rung >= history.trials[segment.job.trial].top_rung
-    ]
-    return sorted(found, key=lambda pair: pair[0])
-
-
-def active_s(history: History, since_utc: float, now_utc: float) -> float:
-    """Seconds since a moment in which at least one segment ran; time in which nobody drove the run is out."""
-    spans = []
-    for segment in history.segments.values():
-        if segment.started_utc is None:
-            continue
-        end = now_utc if segment.end is None else segment.started_utc + segment.end.seconds
-        spans.append((max(segment.started_utc, since_utc), min(end, now_utc)))
-    total, reached = 0.0, since_utc
-    for begin, end in sorted(spans):
-        total += max(0.0, end - max(begin, reached))
-        reached = max(reached, end)
-    return total
+        if not (losses < self._reference).all() or (self._front <= losses).all(axis=1).any():
+            return False
+        self._front = np.vstack([self._front[~(losses <= self._front).all(axis=1)], losses])
+        self.last = mark
+        return True

@@ -1,9 +1,10 @@
 """A mirror of a run in MLflow: one parent run, and one child for each trial.
 
 Events are only noted by the controller's thread; a thread of its own writes them, in batches, and catches up
-after an outage or a crash. The journal stays the truth: the mirror knows how many of its events are in MLflow
-(`mlflow.json` in the run directory) and finds its runs again by their tags. Nothing that happens here reaches
-the run.
+after an outage or a crash. It rests between batches, the longer the more a batch has taken, so that it never
+takes much of the controller's time. The journal stays the truth: the mirror knows how many of its events are
+in MLflow (`mlflow.json` in the run directory) and finds its runs again by their tags. Nothing that happens
+here reaches the run.
 """
 
 from __future__ import annotations
@@ -11,21 +12,24 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
+from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ziggurat.domain import Objective, RunStatus
-from ziggurat.events import Event, RunFinished, RunStarted, TrialProposed
+from ziggurat.events import Event
 from ziggurat.files import write_whole
-from ziggurat.history import History
 from ziggurat.listeners import mlflow_client, mlflow_words
-from ziggurat.listeners.mlflow_client import KIND, RUN_ID, Place
+from ziggurat.listeners.mlflow_fold import Fold
+from ziggurat.listeners.mlflow_writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from mlflow import MlflowClient
-
+    from ziggurat.history import History
+    from ziggurat.listeners.mlflow_about import About
+    from ziggurat.listeners.mlflow_client import Place
     from ziggurat.listeners.mlflow_words import Point
     from ziggurat.listeners.tracking import Tracking
 
@@ -33,38 +37,51 @@ log = logging.getLogger(__name__)
 
 CURSOR = "mlflow.json"
 """File in the run directory that says how far the mirror is."""
-BATCH = 500
+BATCH = 1000
 """Events written between two looks at the cursor."""
-GATHER_S = 1.0
-"""Time that events get to become a batch."""
+GATHER_S = 3.0
+"""Time that events get at least to become a batch."""
+REST, REST_BEHIND = 19.0, 4.0
+"""How much longer than it has written the mirror rests: usually, and while it is a batch or more behind."""
+LONGEST_REST_S = 30.0
+LAST_TRIES = 4
+"""How often copying a file may have failed to be tried again when the run ends."""
 LONGEST_PAUSE_S = 60.0
+SAMPLES = 2000
+"""Samples of machines' use kept for a server that cannot be reached; older ones are dropped."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A file or folder for the run of a trial, or for the parent."""
+
+    trial: int | None
+    path: Path
+    folder: str | None = None
 
 
 class MlflowMirror:
     """Listener that writes a run to MLflow in the background."""
 
-    def __init__(
-        self, settings: Tracking, place: Place, run_dir: Path, objectives: tuple[Objective, ...]
-    ) -> None:
+    def __init__(self, settings: Tracking, place: Place, run_dir: Path, about: About) -> None:
         """Start the thread; nothing is written before the first event."""
-        self._settings = settings
-        self._place = place
+        self._settings, self._place, self._about = settings, place, about
         self._cursor_file = run_dir / CURSOR
-        self._objectives = objectives
         self._events: list[Event] = []
-        self._copies: list[tuple[int | None, Path]] = []
-        self._wake, self._closing, self._abandoned = (threading.Event() for _ in range(3))
+        self._copies: deque[Copy] = deque()
+        self._samples: deque[tuple[float, int, Mapping[str, float]]] = deque(maxlen=SAMPLES)
+        self._wake, self._prompt, self._closing, self._abandoned = (threading.Event() for _ in range(4))
         self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
         # what follows belongs to the thread
-        self._history = History()
-        self._client: MlflowClient | None = None
-        self._experiment = ""
-        self._parent: str | None = None
-        self._children: dict[int, str] = {}
-        self._states: dict[int, str] = {}
-        self._born: dict[int, float] = {}
+        self._fold = Fold(about)
+        self._writer: Writer | None = None
         self._mirrored = 0
         self._down = False
+        self._stuck_until = 0.0
+        self._stuck = 0
+        self._connecting_s = 0.0
+        self.busy_s = 0.0
+        """Seconds of processor time that the thread has taken."""
         self._thread.start()
 
     def __call__(self, event: Event, history: History) -> None:
@@ -89,49 +106,72 @@ class MlflowMirror:
         if not folder.is_dir():
             log.warning("MLflow mirror: there is no folder %s to copy", folder)
             return
-        self._copies.append((None, folder))
+        self._copies.append(Copy(None, folder))
         self._wake.set()
 
     def log_files(self, trial: int, files: Sequence[Path]) -> None:
         """Copy files to the run of a trial, into the folder `export`, once all events so far are written."""
-        self._copies += [(trial, file) for file in files]
+        self._copies += [Copy(trial, file, "export") for file in files]
         self._wake.set()
+
+    def sample(self, utc: float, usage: Mapping[int, Mapping[str, float]]) -> None:
+        """Note what trainings use of their machines at this moment, by trial."""
+        self._samples += [(utc, number, found) for number, found in usage.items() if found]
+        self._wake.set()
+
+    def hurry(self, *, on: bool) -> None:
+        """Have it write without rests as long as somebody waits for it."""
+        if on:
+            self._prompt.set()
+            self._wake.set()
+        elif not self._closing.is_set():
+            self._prompt.clear()
+
+    @property
+    def behind(self) -> int:
+        """Events that are not in MLflow yet."""
+        return len(self._events) - self._mirrored
 
     @property
     def pending(self) -> int:
         """Events, folders and files that are not in MLflow yet."""
-        return len(self._events) - self._mirrored + len(self._copies)
+        return self.behind + len(self._copies)
 
     @property
     def down(self) -> bool:
-        """Whether the last try to write failed."""
+        """Whether the last try to write events failed."""
         return self._down
 
     def close(self, deadline_s: float) -> int:
         """Write what is left for at most some seconds; what is pending then is left for the next session."""
         self._closing.set()
-        self._wake.set()
+        self.hurry(on=True)
         self._thread.join(max(deadline_s, 0.0))
         self._abandoned.set()
-        pending = self.pending
-        if pending:
+        if self.behind:
             log.warning(
                 "MLflow: %d events are not in %s yet; `ziggurat resume` or `ziggurat report` writes them",
-                pending,
+                self.behind,
                 self._place.shown,
             )
-        return pending
+        elif self._copies:
+            log.warning(
+                "MLflow: %d files or folders are not in %s yet; `ziggurat report` copies the report",
+                len(self._copies),
+                self._place.shown,
+            )
+        return self.pending
 
     def _run(self) -> None:
         failures = 0
         while not self._abandoned.is_set():
             closing = self._closing.is_set()
-            if not self.pending:
+            if self._idle(closing=closing):
                 if closing:
                     return
-                self._wake.wait()
+                self._wake.wait(LONGEST_PAUSE_S if self._copies else None)
                 self._wake.clear()
-                self._closing.wait(GATHER_S)
+                self._prompt.wait(GATHER_S)
                 continue
             try:
                 self._advance()
@@ -143,16 +183,31 @@ class MlflowMirror:
             else:
                 failures = 0
                 self._regain()
+                self._rest()
+
+    def _idle(self, *, closing: bool) -> bool:
+        """Whether there is nothing to write now."""
+        if self.behind or (self._samples and not closing):
+            return False
+        if closing and self._stuck < LAST_TRIES:
+            return not self._copies
+        return not self._copies or time.monotonic() < self._stuck_until
+
+    def _rest(self) -> None:
+        """Give the controller its time back, unless somebody waits for what is still to be written."""
+        before, self.busy_s = self.busy_s, time.thread_time()
+        share = REST if self.behind < BATCH else REST_BEHIND
+        self._prompt.wait(min(share * (self.busy_s - before - self._connecting_s), LONGEST_REST_S))
+        self._connecting_s = 0.0
 
     def _lose(self, error: Exception) -> None:
         # a request that timed out may have been carried out, so the runs are looked up again
-        self._client = None
+        self._writer = None
         if not self._down:
             log.warning(
-                "MLflow at %s cannot be written (%s: %s); the run goes on, and the mirror catches up later",
+                "MLflow at %s cannot be written (%s); the run goes on, and the mirror catches up later",
                 self._place.shown,
-                type(error).__name__,
-                _first_line(error).replace(self._place.uri, self._place.shown),
+                mlflow_client.told(error, self._place),
             )
         self._down = True
 
@@ -162,35 +217,37 @@ class MlflowMirror:
         self._down = False
 
     def _advance(self) -> None:
-        """Write the next batch of events or, behind the last one, a folder."""
-        client = self._client or self._connect()
-        batch = self._events[self._mirrored : self._mirrored + BATCH]
-        if batch:
-            self._write(client, batch)
-            self._mirrored = batch[-1].seq + 1
-            self._save()
-        elif self._parent is not None:
-            trial, path = self._copies[0]
-            if trial is None:
-                client.log_artifacts(self._parent, str(path), artifact_path=path.name)
-            elif trial in self._children:
-                client.log_artifact(self._children[trial], str(path), artifact_path="export")
-            else:
-                log.warning("MLflow mirror: trial %d has no run, so %s is not copied", trial, path.name)
-            self._copies.pop(0)
-        else:
+        """Write the next batch of events or, behind the last one, samples and files."""
+        if not self._events:
             raise ConnectionError("a folder was given before any event")
+        writer = self._writer or self._connect()
+        stop = min(len(self._events), self._mirrored + BATCH)
+        batch = self._events[self._mirrored : stop]
+        if batch:
+            self._fold.add(self._events[self._fold.history.length : stop])
+            points = self._fold.told(self._mirrored, stop)
+            writer.write(batch, self._fold, points, self._abandoned.is_set)
+            self._mirrored = stop
+            self._fold.forget(stop)
+            self._save(writer)
+        if not self.behind:
+            self._write_samples(writer)
+            self._copy(writer)
 
-    def _connect(self) -> MlflowClient:
-        client = mlflow_client.connect(self._place)
-        self._experiment = mlflow_client.experiment_id(client, self._place)
-        run_id = self._events[0].run_id if self._events else ""
-        self._parent, self._children = mlflow_client.find(client, self._experiment, run_id)
-        self._states = {}
-        known = self._parent is not None and self._parent == self._saved().get("parent")
-        self._mirrored = min(int(str(self._saved().get("mirrored", 0))), len(self._events)) if known else 0
-        self._client = client
-        return client
+    def _connect(self) -> Writer:
+        began, run_id = time.thread_time(), self._events[0].run_id
+        writer = Writer(self._settings, self._place, self._about, run_id)
+        saved = self._saved()
+        known = writer.parent is not None and writer.parent.run_id == saved.get("parent")
+        mirrored = min(int(str(saved.get("mirrored", 0))), len(self._events)) if known else 0
+        if mirrored < self._fold.history.length:  # what was folded is needed once more
+            self._fold = Fold(self._about)
+        self._mirrored = mirrored
+        self._fold.add(self._events[self._fold.history.length : mirrored])
+        self._fold.forget(mirrored)
+        self._writer = writer
+        self._connecting_s += time.thread_time() - began
+        return writer
 
     def _saved(self) -> dict[str, object]:
         try:
@@ -199,99 +256,45 @@ class MlflowMirror:
             return {}
         return plain if isinstance(plain, dict) else {}
 
-    def _save(self) -> None:
+    def _save(self, writer: Writer) -> None:
         plain = {
             "mirrored": self._mirrored,
-            "experiment": self._experiment,
-            "parent": self._parent,
-            "trials": {str(number): run for number, run in sorted(self._children.items())},
+            "experiment": writer.experiment,
+            "parent": writer.parent.run_id if writer.parent else None,
+            "trials": {str(number): known.run_id for number, known in sorted(writer.children.items())},
         }
         write_whole(self._cursor_file, json.dumps(plain))
 
-    def _write(self, client: MlflowClient, batch: Sequence[Event]) -> None:
-        self._fold(batch[-1].seq + 1)
-        if self._parent is None:
-            self._parent = self._create_parent(client)
-        touched = mlflow_words.points(batch, self._history)
-        if any(isinstance(e.body, RunFinished) for e in batch):
-            touched.update({n: touched.get(n, []) for n, t in self._history.trials.items() if not t.ended})
-        for number, points in touched.items():
-            if self._abandoned.is_set():
-                raise TimeoutError("closed before everything was written")
-            try:
-                self._write_child(client, number, points)
-            except Exception as error:
-                if not mlflow_client.refused(error):
-                    raise
-                log.warning("MLflow does not take trial %d: %s", number, _first_line(error))
-        self._write_parent(client, batch)
+    def _write_samples(self, writer: Writer) -> None:
+        """Write the samples of machines' use; they are lost if that fails."""
+        found: dict[int, list[Point]] = {}
+        while self._samples:
+            utc, number, usage = self._samples.popleft()
+            if number in self._fold.born:
+                found.setdefault(number, []).extend(mlflow_words.usage(usage, utc, self._fold.born[number]))
+        writer.write_usage(found)
 
-    def _fold(self, length: int) -> None:
-        for event in self._events[self._history.length : length]:
-            self._history.apply(event)
-            if isinstance(event.body, TrialProposed):
-                self._born[event.body.trial] = event.utc
-
-    def _create_parent(self, client: MlflowClient) -> str:
-        first = self._events[0]
-        tags = {**self._settings.tags, RUN_ID: first.run_id, KIND: "run"}
-        if isinstance(first.body, RunStarted):
-            tags |= {"ziggurat.name": first.body.name, "ziggurat.spec_sha256": first.body.spec_sha256}
-        start = mlflow_words.ms(first.utc)
-        run = client.create_run(self._experiment, start_time=start, tags=tags, run_name=first.run_id)
-        return str(run.info.run_id)
-
-    def _write_child(self, client: MlflowClient, number: int, points: Sequence[Point]) -> None:
-        trial = self._history.trials[number]
-        fresh = number not in self._children
-        if fresh:
-            tags = {
-                **self._settings.tags,
-                **mlflow_words.identity(trial, self._history.run_id, self._parent or ""),
-            }
-            start = mlflow_words.ms(self._born[number])
-            name = f"{trial.stage}-{number:05d}"
-            run = client.create_run(self._experiment, start_time=start, tags=tags, run_name=name)
-            self._children[number] = str(run.info.run_id)
-        run_id = self._children[number]
-        last = max((p.utc_ms for p in points), default=mlflow_words.ms(self._history.last_utc)) / 1000
-        # a child that a crash left behind may lack its parameters; writing them again changes nothing
-        params = mlflow_words.params(trial) if number not in self._states else {}
-        _log(client, run_id, [*points, *mlflow_words.cost(trial, last)], params, mlflow_words.state(trial))
-        state = mlflow_words.child_status(trial, over=self._history.status is not RunStatus.RUNNING)
-        if self._states.get(number, "RUNNING" if fresh else "") != state:
-            _set_state(client, run_id, state, last)
-        self._states[number] = state
-
-    def _write_parent(self, client: MlflowClient, batch: Sequence[Event]) -> None:
-        parent = self._parent or ""
-        tags = {"ziggurat.status": self._history.status.value}
-        _log(client, parent, mlflow_words.summary(self._history, self._objectives), {}, tags)
-        if any(isinstance(e.body, (RunStarted, RunFinished)) for e in batch):
-            _set_state(client, parent, mlflow_words.parent_status(self._history), self._history.last_utc)
-
-
-def _log(
-    client: MlflowClient, run_id: str, points: Sequence[Point], params: dict[str, str], tags: dict[str, str]
-) -> None:
-    """Write to a run within MLflow's limits: 1,000 metrics and 100 parameters a request."""
-    from mlflow.entities import Metric, Param, RunTag
-
-    metrics = [Metric(p.name, p.value, p.utc_ms, p.step) for p in points]
-    pairs = [Param(key, value) for key, value in params.items()]
-    labels = [RunTag(key, value) for key, value in tags.items()]
-    for start in range(0, max(len(metrics), 1), 800):
-        client.log_batch(run_id, metrics[start : start + 800], pairs[:100] if start == 0 else [], labels)
-    for start in range(100, len(pairs), 100):
-        client.log_batch(run_id, params=pairs[start : start + 100])
-
-
-def _set_state(client: MlflowClient, run_id: str, state: str, utc: float) -> None:
-    if state == "RUNNING":
-        client.update_run(run_id, status=state)
-    else:
-        client.set_terminated(run_id, state, mlflow_words.ms(utc))
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")[:300]
+    def _copy(self, writer: Writer) -> None:
+        """Copy what is due; files that cannot be copied do not hold up events."""
+        closing = self._closing.is_set()
+        if time.monotonic() < self._stuck_until and not closing:
+            return
+        if closing and self._stuck:
+            self._abandoned.wait(1.0)
+        try:
+            writer.keep_spec()
+            while self._copies and not self._abandoned.is_set():
+                copy = self._copies[0]
+                writer.copy(copy.trial, copy.path, copy.folder)
+                self._copies.popleft()
+        except Exception as error:  # noqa: BLE001 - it is told, and tried again
+            self._stuck += 1
+            self._stuck_until = time.monotonic() + min(2.0**self._stuck, LONGEST_PAUSE_S)
+            if self._stuck == 1:
+                log.warning(
+                    "MLflow at %s takes no files (%s); metrics are written, and the files are tried again",
+                    self._place.shown,
+                    mlflow_client.told(error, self._place),
+                )
+        else:
+            self._stuck, self._stuck_until = 0, 0.0

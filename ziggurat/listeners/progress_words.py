@@ -10,6 +10,7 @@ from ziggurat.domain import Objective
 from ziggurat.events import (
     Alert,
     Amended,
+    Charged,
     Decided,
     Measured,
     RunFinished,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from ziggurat.history import History
 
 
+TOLD = frozenset({"stage_finished", "run_finished"})
+"""Rules of alerts whose events have lines of their own."""
 LARGE = 1e12
 """Whole numbers from here on are shortened."""
 
@@ -105,7 +108,17 @@ def line(event: Event, history: History, outline: Outline) -> str | None:
 
 
 def _rest(
-    body: TrialProposed | SegmentPlanned | SegmentStarted | Measured | TrialEnded | Decided | Alert | Amended,
+    body: (
+        TrialProposed
+        | SegmentPlanned
+        | SegmentStarted
+        | Measured
+        | TrialEnded
+        | Decided
+        | Charged
+        | Alert
+        | Amended
+    ),
     history: History,
 ) -> str | None:
     match body:
@@ -114,7 +127,7 @@ def _rest(
         case Decided():
             return _decision(body)
         case Alert():
-            return f"{body.severity.upper()}: {body.title}{_because(body.text)}"
+            return _alert(body)
         case Amended():
             changes = ", ".join(f"{key} = {value}" for key, value in body.changes.items())
             return f"changed: {changes}{_because(body.reason)}"
@@ -122,10 +135,17 @@ def _rest(
             # a trial that goes on from a rung has been promoted
             going_on = body.job.from_rung >= 0 and body.job.attempt == 0 and body.job.kind == "train"
             return f"trial {body.job.trial} goes on to rung {body.job.to_rung}" if going_on else None
-        case TrialProposed() | SegmentStarted() | Measured():
+        case TrialProposed() | SegmentStarted() | Measured() | Charged():
             return None
         case _:
             assert_never(body)
+
+
+def _alert(body: Alert) -> str | None:
+    if body.rule in TOLD:
+        return None
+    word = "RESOLVED" if body.state == "resolved" else body.severity.upper()
+    return f"{word}: {body.title}{_because(body.text)}"
 
 
 def _because(reason: str) -> str:
@@ -159,6 +179,8 @@ def _segment_end(body: SegmentFinished, history: History, outline: Outline) -> s
 
 
 def _decision(body: Decided) -> str | None:
+    if body.kind == "delivered":
+        return None
     if body.kind == "stopper":
         # going on shows when the next segment is planned
         if body.verdict == "continue":

@@ -6,7 +6,20 @@ All return a `Step`: what to write into the journal, which jobs to start, and wh
 
 from ziggurat.plan.draft import Rules, Step
 from ziggurat.plan.fixed import fixed_jobs, measure_jobs
-from ziggurat.plan.overrun import lost, overdue
+from ziggurat.plan.meter import Limit, Meter
+from ziggurat.plan.overrun import lost, overdue, passing, quiet_s
 from ziggurat.plan.search import next_jobs
 
-__all__ = ["Rules", "Step", "fixed_jobs", "lost", "measure_jobs", "next_jobs", "overdue"]
+__all__ = [
+    "Limit",
+    "Meter",
+    "Rules",
+    "Step",
+    "fixed_jobs",
+    "lost",
+    "measure_jobs",
+    "next_jobs",
+    "overdue",
+    "passing",
+    "quiet_s",
+]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ziggurat.budget import ledger
 from ziggurat.domain import FailureKind, Job, JobKind, Trial, TrialStatus
 from ziggurat.events import Body, Event, SegmentPlanned, TrialEnded
 from ziggurat.history import History
+from ziggurat.plan.meter import Limit, Meter, limits
 from ziggurat.protocols import Forecast
 
 NOTHING = Forecast(0.0, 0.0)
+DUST = 1e-12
+"""Share of a limit that is nothing but rounding."""
 RETRIED = frozenset({FailureKind.LOST, FailureKind.OUT_OF_MEMORY, FailureKind.TIMEOUT})
 
 
@@ -26,8 +28,8 @@ class Rules:
         device: Device on which candidates are profiled before training; None if no objective needs it.
         measured: Metrics that profiling gives.
         profiling: What profiling one candidate will take.
-        margin_usd: Cost of the seconds that a job may take to stop; kept free beside each forecast.
-        overrun_usd: What running jobs have taken beyond their forecasts.
+        others: Further limits: of the stage, of an account that several runs share.
+        meter: What machines cost, and what running jobs have taken so far.
         closed: Why nothing may start any more; empty if nothing is in the way.
     """
 
@@ -38,9 +40,13 @@ class Rules:
     device: str | None = None
     measured: tuple[str, ...] = ()
     profiling: Forecast = NOTHING
-    margin_usd: float = 0.0
-    overrun_usd: float = 0.0
+    others: tuple[Limit, ...] = ()
+    meter: Meter = field(default_factory=Meter)
     closed: str = ""
+
+    def limits(self, history: History) -> list[Limit]:
+        """Everything that is never passed."""
+        return [*limits(history, self.limit_usd, self.reserve_usd), *self.others]
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Step:
         jobs: Jobs to start, with their forecasts.
         want: Proposals to ask for.
         blocked: Why nothing more may start, though there is more to do; empty if nothing is in the way.
+        lacking_usd: How much more must be granted for the next job; 0 if something else is in the way.
         failed: What is in the way is too many failures rather than money or time.
         done: Nothing is left to do once the open segments have ended.
     """
@@ -60,6 +67,7 @@ class Step:
     jobs: tuple[tuple[Job, Forecast], ...] = ()
     want: int = 0
     blocked: str = ""
+    lacking_usd: float = 0.0
     failed: bool = False
     done: bool = False
 
@@ -73,6 +81,7 @@ class Draft:
     bodies: list[Body] = field(default_factory=list)
     jobs: list[tuple[Job, Forecast]] = field(default_factory=list)
     blocked: str = ""
+    lacking_usd: float = 0.0
 
     def note(self, body: Body) -> None:
         self.bodies.append(body)
@@ -82,21 +91,30 @@ class Draft:
         self.history.apply(Event(self.history.length, self.history.last_utc, self.history.run_id, body))
 
     def start(self, job: Job, forecast: Forecast) -> bool:
-        """Add a job if the account admits it; remember why not otherwise."""
-        rules = self.rules
-        account = ledger(self.history, rules.limit_usd, rules.reserve_usd + rules.overrun_usd)
-        if rules.closed:
-            self.blocked = rules.closed
-        elif not account.admits(forecast.usd + rules.margin_usd):
-            self.blocked = (
-                f"the next segment is forecast at {forecast.usd:.4g} USD, of the limit of "
-                f"{account.limit:.4g} USD only {max(account.free, 0):.4g} are free"
-            )
-        else:
-            self.jobs.append((job, forecast))
-            self._apply(SegmentPlanned(job, forecast.seconds, forecast.usd))
-            return True
-        return False
+        """Add a job if every limit admits it; remember why not otherwise."""
+        rules, running = self.rules, self.history.open_segments.values()
+        self.blocked = rules.closed
+        if not self.blocked:
+            committed = rules.meter.committed_usd(running)
+            extra = rules.meter.extra_usd(running, job, forecast)
+            short = [m for m in rules.limits(self.history) if committed + extra > m.free + DUST * m.usd]
+            if short:
+                self._refuse(short, forecast, committed, extra)
+        if self.blocked:
+            return False
+        self.jobs.append((job, forecast))
+        self._apply(SegmentPlanned(job, forecast.seconds, forecast.usd))
+        return True
+
+    def _refuse(self, short: list[Limit], forecast: Forecast, committed: float, extra: float) -> None:
+        limit = next((m for m in short if not m.grows), short[0])
+        name = f" for {limit.name}" if limit.name else ""
+        self.blocked = (
+            f"the next segment is forecast at {forecast.usd:.4g} USD, of the limit of "
+            f"{limit.usd:.4g} USD{name} only {max(limit.free - committed, 0):.4g} are free"
+        )
+        if limit.grows:
+            self.lacking_usd = committed + extra - limit.free
 
 
 def train_job(history: History, trial: Trial, to_rung: int) -> Job:

@@ -33,7 +33,7 @@ def fixed_jobs(
         draft.start(train_job(draft.history, trial, to_rung), forecast(trial, to_rung))
     left = [t for t in draft.history.of_stage(stage) if not t.ended]
     done = not draft.history.open_segments and (not left or bool(draft.blocked))
-    return Step(tuple(draft.bodies), tuple(draft.jobs), 0, draft.blocked, done=done)
+    return Step(tuple(draft.bodies), tuple(draft.jobs), 0, draft.blocked, draft.lacking_usd, done=done)
 
 
 def measure_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
@@ -85,7 +85,7 @@ def measure_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
                 else:
                     free -= {device} if device in alone else free - set(alone)
     done = not draft.history.open_segments and (not left or bool(draft.blocked))
-    return Step((), tuple(draft.jobs), 0, draft.blocked, done=done)
+    return Step((), tuple(draft.jobs), 0, draft.blocked, draft.lacking_usd, done=done)
 
 
 def _measured(history: History) -> set[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
-from ziggurat.domain import Failure, FailureKind, Job, JobKind
+from ziggurat.domain import Failure, FailureKind
 from ziggurat.history import History
 from ziggurat.plan.draft import Rules
+from ziggurat.plan.meter import Limit
 
 
 def lost(reason: str) -> Failure:
@@ -14,30 +13,30 @@ def lost(reason: str) -> Failure:
     return Failure(FailureKind.PREEMPTED, reason)
 
 
-def overdue(
-    history: History,
-    elapsed_s: Mapping[str, float],
-    usd_per_hour: Callable[[Job], float],
-    rules: Rules,
-    margin_s: float,
-) -> list[str]:
-    """Keys of running jobs to stop now, because they outran their forecast and the limit would be passed.
+def passing(history: History, rules: Rules) -> Limit | None:
+    """The limit that will be passed unless running jobs are stopped now; None if none will."""
+    open_ = history.open_segments.values()
+    total = rules.meter.stopping_usd(open_)
+    near = [limit for limit in rules.limits(history) if total > limit.free]
+    return min(near, key=lambda limit: limit.free, default=None)
 
-    Args:
-        history: What has happened.
-        elapsed_s: Worker seconds of each open segment so far, by key.
-        usd_per_hour: Price of the machine of a job.
-        rules: The limit and the reserve.
-        margin_s: Seconds a job may still take after it was asked to stop.
+
+def overdue(history: History, rules: Rules) -> list[str]:
+    """Keys of running jobs to stop now, because a limit would be passed: those that outran their forecasts.
+
+    All of them, since each goes on to cost; and where machines are paid whether they work or not, simply all.
     """
-    if rules.limit_usd is None:
+    if passing(history, rules) is None:
         return []
-    total = history.spent_usd
-    overrun: list[str] = []
-    for key, segment in history.open_segments.items():
-        price = usd_per_hour(segment.job) / 3600.0
-        accrued = (elapsed_s.get(key, 0.0) + margin_s) * price
-        total += max(accrued, segment.forecast_usd)
-        if accrued > segment.forecast_usd and segment.job.kind in {JobKind.TRAIN, JobKind.EVALUATE}:
-            overrun.append(key)
-    return overrun if total > rules.limit_usd - rules.reserve_usd else []
+    every = rules.meter.held_usd_per_hour > 0
+    return [key for key, s in history.open_segments.items() if every or rules.meter.outrun(s)]
+
+
+def quiet_s(history: History, rules: Rules) -> float:
+    """Seconds in which no limit can come near, whatever jobs do; infinite without a limit or a price."""
+    running = list(history.open_segments.values())
+    rate = rules.meter.rate_usd_per_s(running)
+    found = rules.limits(history)
+    if rate <= 0 or not found:
+        return float("inf")
+    return max(0.0, min(m.free for m in found) - rules.meter.stopping_usd(running)) / rate

@@ -68,7 +68,7 @@ def next_jobs(  # noqa: PLR0913 - what a decision may depend on is spelt out
     )
     running = bool(draft.history.open_segments) or asking
     done = not running and not want and (bool(draft.blocked) or (not active and missing <= 0))
-    return Step(tuple(draft.bodies), tuple(draft.jobs), want, draft.blocked, done=done)
+    return Step(tuple(draft.bodies), tuple(draft.jobs), want, draft.blocked, draft.lacking_usd, done=done)
 
 
 def _profile_next(draft: Draft, context: Context) -> bool:

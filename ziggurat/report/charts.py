@@ -7,10 +7,28 @@ coloured by cividis, which people with any colour vision can read; kinds of poin
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from ziggurat.report.panels import Panel, Points, Scale
-from ziggurat.report.style import BLACK, FONT, GREY, INK, ORANGE, VERMILION, Chart, layout, short, title
+from ziggurat.report.style import (
+    BLACK,
+    CLEAR,
+    FONT,
+    GREY,
+    HALO,
+    INK,
+    LINE,
+    ORANGE,
+    SOFT,
+    VERMILION,
+    WHITE,
+    Chart,
+    across,
+    layout,
+    short,
+    title,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,84 +74,123 @@ def _line(name: str, corners: Sequence[tuple[float, float]], **style: Any) -> Ch
 
 
 def _limits(panel: Panel) -> list[dict[str, Any]]:
-    shapes = []
-    for value, letter, other in ((panel.limits[0], "x", "y"), (panel.limits[1], "y", "x")):
-        if value is None:
-            continue
-        label = {
-            "text": "limit",
-            "textposition": "start" if letter == "x" else "end",
-            "font": {"size": 11, "color": VERMILION},
-        }
-        ends = {
-            f"{letter}0": value,
-            f"{letter}1": value,
-            f"{other}0": 0,
-            f"{other}1": 1,
-            f"{other}ref": "paper",
-        }
-        line = {"color": VERMILION, "width": 1.5, "dash": "dash"}
-        shapes.append({"type": "line", "line": line, "label": label, **ends})
-    return shapes
+    pairs = ((panel.limits[0], True), (panel.limits[1], False))
+    return [across(v, "limit", VERMILION, "dash", upright=upright) for v, upright in pairs if v is not None]
 
 
-def _order_marker(points: Points, trials: int) -> dict[str, Any]:
-    bar = {
-        "title": {"text": "Trial order", "font": FONT, "side": "right"},
-        "thickness": 12,
-        "outlinewidth": 0,
-        "len": 0.9,
-    }
-    return {
+def _order_marker(points: Points, trials: int, *, bar: bool) -> dict[str, Any]:
+    marker = {
         "size": 9,
         "color": [i + 1 for i in points.order],
         "cmin": 1,
         "cmax": max(2, trials),
         "colorscale": "Cividis",
-        "colorbar": bar,
-        "line": {"width": 0.6, "color": "#FFFFFF"},
+        "line": {"width": 0.6, "color": HALO},
     }
+    if bar:
+        name = {"text": "Trial order", "font": FONT, "side": "right"}
+        marker["colorbar"] = {"title": name, "thickness": 12, "outlinewidth": 0, "len": 0.9}
+    return marker
 
 
-def pareto(panel: Panel, trials: int) -> Chart:
-    """One pair of objectives."""
-    ring = {"size": 14, "color": "rgba(0,0,0,0)", "line": {"width": 2, "color": VERMILION}}
-    label = "Best so far" if panel.x.objective is None else "Front"
+def pareto(panel: Panel, trials: int, *, small: bool = False) -> Chart:
+    """One pair of objectives; a small one leaves legend and colour bar to the first."""
+    data = [*_random(panel), *_searched(panel, trials, bar=not small)]
+    if panel.retrained.x:
+        data += [_ties(panel), _retrained(panel)]
+    shown = layout(360 if small else 520, axis(panel.x), axis(panel.y)) | {"shapes": _limits(panel)}
+    shown["showlegend"] = not small
+    if panel.knee.x:
+        shown["annotations"] = [_knee(panel)]
+    _reference(panel, data, shown)
+    return {"data": data, "layout": shown}
+
+
+def _random(panel: Panel) -> list[Chart]:
+    """What ended early, and the random baseline: all that lies behind."""
     data: list[Chart] = []
     if panel.lower.x:
-        faint = {"size": 6, "color": "#B8C1CB"}
+        faint = {"size": 6, "color": LINE}
         data.append(_scatter("Ended below the top rung", panel.lower, faint, opacity=0.55))
     if panel.baseline_stairs:
         data.append(_line("Random: front", panel.baseline_stairs, color=GREY, width=1.5, dash="dot"))
     if panel.baseline.x:
-        data.append(
-            _scatter(
-                "Random baseline", panel.baseline, {"size": 8, "symbol": "square-open", "color": "#5B6672"}
-            )
-        )
+        square = {"size": 8, "symbol": "square-open", "color": SOFT}
+        data.append(_scatter("Random search", panel.baseline, square))
+    return data
+
+
+def _searched(panel: Panel, trials: int, *, bar: bool) -> list[Chart]:
+    """The trials of the search at the top rung, their edge, the front and its knee."""
+    data: list[Chart] = []
     if panel.stairs:
+        label = "Best so far" if panel.x.objective is None else "Front"
         data.append(_line(label, panel.stairs, color=VERMILION, width=2))
     if panel.top.x:
-        data.append(_scatter("Top rung", panel.top, _order_marker(panel.top, trials)))
+        data.append(_scatter("Top rung", panel.top, _order_marker(panel.top, trials, bar=bar)))
+    silent = {"hoverinfo": "skip", "hovertemplate": None, "customdata": None}
     if panel.front.x:
-        data.append(
-            _scatter("On the front", panel.front, ring, hoverinfo="skip", hovertemplate=None, customdata=None)
-        )
-    if panel.retrained.x:
-        diamond = {"size": 13, "symbol": "diamond", "color": ORANGE, "line": {"width": 1.2, "color": BLACK}}
-        keys = [f"r{number}" for number in panel.retrained.trials]
-        data.append(_scatter("Retrained, mean of seeds", panel.retrained, diamond, customdata=keys))
-    shown = layout(480, axis(panel.x), axis(panel.y)) | {"shapes": _limits(panel)}
-    _reference(panel, data, shown)
-    return {"data": data, "layout": shown}
+        ring = {"size": 14, "color": CLEAR, "line": {"width": 2, "color": VERMILION}}
+        data.append(_scatter("On the front", panel.front, ring, **silent))
+    if panel.knee.x:
+        hexagon = {"size": 21, "symbol": "hexagon2", "color": CLEAR, "line": {"width": 2, "color": INK}}
+        data.append(_scatter("Knee", panel.knee, hexagon, **silent))
+    return data
+
+
+def _knee(panel: Panel) -> dict[str, Any]:
+    """The name of the knee, beside it; on a logarithmic axis annotations lie at logarithms."""
+    pairs = ((panel.x, panel.knee.x[0]), (panel.y, panel.knee.y[0]))
+    x, y = (short(at if scale.kind == "linear" else math.log10(at)) for scale, at in pairs)
+    look = {"bgcolor": WHITE, "opacity": 0.9, "font": {"size": 12, "color": INK}, "borderpad": 2}
+    arrow = {"ax": -46, "ay": -34, "arrowhead": 0, "arrowwidth": 1.2, "arrowcolor": INK}
+    return {"x": x, "y": y, "text": "knee", **look, **arrow}
+
+
+def _ties(panel: Panel) -> Chart:
+    """A line from each trial of the search to its retrained model."""
+    before = dict(zip(panel.ties.trials, zip(panel.ties.x, panel.ties.y, strict=True), strict=True))
+    after = zip(panel.retrained.trials, panel.retrained.x, panel.retrained.y, strict=True)
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for number, *at in after:
+        if number in before:
+            x += [short(before[number][0]), short(at[0]), None]
+            y += [short(before[number][1]), short(at[1]), None]
+    line = {"color": ORANGE, "width": 1.2}
+    plain = {"type": "scatter", "mode": "lines", "x": x, "y": y, "line": line}
+    return plain | {"hoverinfo": "skip", "showlegend": False}
+
+
+def _retrained(panel: Panel) -> Chart:
+    points = panel.retrained
+    diamond = {"size": 13, "symbol": "diamond", "color": ORANGE, "line": {"width": 1.2, "color": BLACK}}
+    keys = [f"r{number}" for number in points.trials]
+    bars = {
+        f"error_{letter}": _bars(middles, ends)
+        for letter, middles, ends in (("x", points.x, points.x_ends), ("y", points.y, points.y_ends))
+    }
+    return _scatter("Retrained, mean and range of seeds", points, diamond, customdata=keys, **bars)
+
+
+def _bars(middles: Sequence[float], ends: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Bars from the worst to the best seed; on a reversed axis the ends change places."""
+    pairs = list(zip(middles, ends, strict=True))
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [short(max(0.0, *(end - m for end in both))) for m, both in pairs],
+        "arrayminus": [short(max(0.0, *(m - end for end in both))) for m, both in pairs],
+        "color": INK,
+        "thickness": 1.3,
+        "width": 4,
+    }
 
 
 def _reference(panel: Panel, data: list[Chart], shown: dict[str, Any]) -> None:
     x, y = panel.reference
     if x is None:
-        line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y}
-        label = {"text": "reference", "textposition": "end", "font": {"size": 11}}
-        shown["shapes"].append({**line, "line": {"color": INK, "width": 1, "dash": "dot"}, "label": label})
+        shown["shapes"].append(across(y, "reference", INK, "dot"))
         return
     star = {"size": 16, "symbol": "star", "color": BLACK}
     text = "Reference point: a trial here is worth nothing<extra></extra>"

@@ -13,7 +13,7 @@ from ziggurat.report.tables import DEVICE_METRICS, LATENCIES, QUALITY, Cell, Tab
 
 if TYPE_CHECKING:
     from ziggurat.history import History
-    from ziggurat.report.answer import Case
+    from ziggurat.report.case import Case
     from ziggurat.report.results import RetrainedRow, Statistic
 
 FURTHER = 4

@@ -11,25 +11,35 @@ from typing import TYPE_CHECKING, Any
 
 from ziggurat.domain import Trial, TrialStatus
 from ziggurat.report import words
-from ziggurat.report.summary import BASELINE, SEARCH
+from ziggurat.report.summary import SEARCH
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ziggurat.domain import Candidate
-    from ziggurat.report.answer import Case
+    from ziggurat.report.blocks import Figure
+    from ziggurat.report.case import Case
     from ziggurat.report.results import RetrainedRow, Summary
 
 STATES = {TrialStatus.PAUSED: "stopped", TrialStatus.READY: "unfinished", TrialStatus.UNDECIDED: "unfinished"}
 Row = list[Any]
 
 
-def hover(case: Case) -> dict[str, Any]:
-    """For each key of a point its title, state, values and choices, and what the columns are called."""
+def hover(case: Case, figures: Sequence[Figure]) -> dict[str, Any]:
+    """For each key of a point its title, state, values and choices, and what the columns are called.
+
+    Args:
+        case: The run.
+        figures: What is drawn; only trials that lie in one of them are told of.
+    """
     history, summary = case.history, case.summary
-    trials = [t for s in (SEARCH, BASELINE) for t in history.of_stage(s) if t.rung >= 0]
-    candidates = [t.candidate for t in trials] + [r.candidate for r in summary.retrained]
+    keys = {k for f in figures for trace in f.chart["data"] for k in trace.get("customdata", ())}
+    trials = [t for n, t in history.trials.items() if str(n) in keys]
+    models = [r for r in summary.retrained if f"r{r.trial}" in keys]
+    candidates = [t.candidate for t in trials] + [r.candidate for r in models]
     names = list(dict.fromkeys(n for c in candidates for n in c.choices))
     rows: dict[str, Row] = {str(t.number): _trial(t, summary, names) for t in trials}
-    rows |= {f"r{r.trial}": _retrained(r, summary, names) for r in summary.retrained}
+    rows |= {f"r{r.trial}": _retrained(r, summary, names) for r in models}
     metrics = [escape(words.capital(words.name_of(o.metric))) for o in summary.objectives]
     return {"metrics": [*metrics, "Cost"], "choices": [escape(n) for n in names], "trials": rows}
 
@@ -37,7 +47,7 @@ def hover(case: Case) -> dict[str, Any]:
 def _trial(trial: Trial, summary: Summary, names: list[str]) -> Row:
     state = STATES.get(trial.status, str(trial.status))
     values = [_shown(o.metric, trial.value(o.metric), summary) for o in summary.objectives]
-    where = f"{state} at rung {trial.rung}" + ("" if trial.stage == SEARCH else f" ({trial.stage})")
+    where = f"{state} at rung {trial.rung}" + ("" if trial.stage == SEARCH else f" ({escape(trial.stage)})")
     return [
         f"Trial {trial.number}",
         where,

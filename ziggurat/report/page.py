@@ -1,4 +1,4 @@
-"""The page and its neighbours on disk: `index.html`, `front.json` and four images.
+"""The report on disk: `index.html`, `front.json`, `report.json` and four images.
 
 The page is one file that opens without a network: the drawing library and all data lie inside, and its
 content security policy forbids every request. Each file is written whole (temporary name, then rename).
@@ -7,47 +7,53 @@ content security policy forbids every request. Each file is written whole (tempo
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ziggurat.files import write_whole
 from ziggurat.report import (
-    answer,
-    charts,
-    devices,
+    course,
+    gains,
     images,
+    lessons,
+    models,
     panels,
     progress,
-    progress_charts,
     progress_images,
-    run_tables,
-    tables,
-    words,
+    repeat,
+    tradeoffs,
+    trust,
+    verdicts,
 )
-from ziggurat.report.answer import Case
-from ziggurat.report.hover import hover
+from ziggurat.report.blocks import Section, Words
+from ziggurat.report.case import Case
+from ziggurat.report.findings import Findings, findings
+from ziggurat.report.machine import report_json
+from ziggurat.report.markup import render_page
 from ziggurat.report.plain import front_json
-from ziggurat.report.redact import redacted, without_login
-from ziggurat.report.summary import BASELINE, SEARCH, summarize
+from ziggurat.report.summary import summarize
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ziggurat.history import History
     from ziggurat.report.facts import ReportFacts
     from ziggurat.report.panels import Panel
-    from ziggurat.report.progress import RungBar, Spend, Step
+    from ziggurat.report.progress import RungBar, Spend
     from ziggurat.spec import Spec
 
-TEMPLATE = Path(__file__).with_name("template.html.jinja")
-Chart = dict[str, Any]
+log = logging.getLogger(__name__)
+
+__all__ = ["Case", "render", "sections", "series_of", "write_report"]
 
 
 def write_report(folder: Path, spec: Spec, history: History, *, utc: float, facts: ReportFacts) -> Path:
     """Write the report of a run in any state, and return the path of its page.
 
     Args:
-        folder: Where `index.html`, `front.json` and the images go; made if it is not there.
+        folder: Where the page and its neighbours go; made if it is not there.
         spec: The run's spec.
         history: What has happened.
         utc: Now, in seconds since the epoch.
@@ -59,169 +65,77 @@ def write_report(folder: Path, spec: Spec, history: History, *, utc: float, fact
     summary = summarize(spec.goals(), history, workers=spec.search.workers, status=facts.status, utc=utc)
     case = Case(spec, history, summary, facts)
     folder.mkdir(parents=True, exist_ok=True)
+    found = findings(case)
     series = series_of(case)
-    plain = json.dumps(front_json(summary), indent=2, allow_nan=False, ensure_ascii=False)
-    write_whole(folder / "front.json", (plain + "\n").encode())
-    priced, trials = summary.cost_usd > 0, _trials(case)
-    write_whole(folder / "pareto.png", images.pareto(series.panels, trials))
-    write_whole(folder / "hypervolume.png", progress_images.volume(series.steps, series.baseline, priced))
-    write_whole(folder / "rungs.png", progress_images.rungs(series.bars))
-    write_whole(
-        folder / "cost.png", progress_images.cost(series.lines, priced, spec.budget.plan_usd, case.limit_usd)
-    )
+    _write_json(folder / "front.json", front_json(summary), indent=2)
+    _write_json(folder / "report.json", report_json(case, found), indent=None)
+    _write_images(folder, case, found, series)
     # the page is written last, so its existence means that the rest is there
-    write_whole(folder / "index.html", render(case, series, utc).encode())
+    write_whole(folder / "index.html", render(case, series, utc, found).encode())
     return folder / "index.html"
+
+
+def _write_json(path: Path, plain: object, *, indent: int | None) -> None:
+    text = json.dumps(plain, indent=indent, allow_nan=False, ensure_ascii=False)
+    write_whole(path, (text + "\n").encode())
+
+
+def _write_images(folder: Path, case: Case, found: Findings, series: Series) -> None:
+    trials = len(case.history.of_stage("search"))
+    plan = case.spec.budget.plan_usd
+    write_whole(folder / "pareto.png", images.pareto(series.panels, trials))
+    write_whole(folder / "hypervolume.png", progress_images.volume(found.curve, found.random))
+    write_whole(folder / "rungs.png", progress_images.rungs(series.bars))
+    write_whole(folder / "cost.png", progress_images.cost(series.lines, case.priced, plan, case.limit_usd))
 
 
 @dataclass(frozen=True)
 class Series:
-    """Everything that is drawn, computed once for page and images."""
+    """What page and images both draw, computed once."""
 
     panels: list[Panel]
-    steps: list[Step]
-    baseline: list[Step]
     bars: list[RungBar]
     lines: list[Spend]
 
 
 def series_of(case: Case) -> Series:
     """What is drawn of a run."""
-    history, summary = case.history, case.summary
     return Series(
-        panels=panels.panels(summary, history),
-        steps=progress.growth(history, summary.objectives, SEARCH),
-        baseline=progress.growth(history, summary.objectives, BASELINE),
-        bars=progress.rung_bars(history),
-        lines=progress.spending(history),
+        panels=panels.panels(case.summary, case.history),
+        bars=progress.rung_bars(case.history),
+        lines=progress.spending(case.history),
     )
 
 
-def _trials(case: Case) -> int:
-    return len(case.history.of_stage(SEARCH))
+def sections(case: Case, series: Series, found: Findings) -> list[Section]:
+    """The argument of the page; what cannot have begun is left out."""
+    made: list[tuple[str, Callable[[], Section]]] = []
+    if case.history.of_stage("search") or case.summary.retrained:
+        made = [
+            ("The models", lambda: models.section(case)),
+            ("The trade-offs", lambda: tradeoffs.section(case, series.panels)),
+            ("What the money brought", lambda: gains.section(case, found)),
+            ("What made the good ones good", lambda: lessons.section(case, found)),
+        ]
+    if made or verdicts.judged(case):
+        made.append(("How far to trust it", lambda: trust.section(case, found, series.bars)))
+    made.append(("How the run went", lambda: course.section(case, series.lines)))
+    made.append(("How to repeat this", lambda: repeat.section(case)))
+    return [_guarded(f"part-{i}", title, make) for i, (title, make) in enumerate(made)]
 
 
-def render(case: Case, series: Series, utc: float) -> str:
+def _guarded(name: str, title: str, make: Callable[[], Section]) -> Section:
+    """A section; one that cannot be made says so, and leaves the others alone."""
+    try:
+        return make()
+    except Exception as error:
+        log.warning("the report goes without its part '%s': %s", title, error)
+        log.debug("its traceback", exc_info=True)
+        text = f"This part could not be made ({type(error).__name__}: {error})."
+        return Section(name, title, "", (Words(text, "warning"),))
+
+
+def render(case: Case, series: Series, utc: float, found: Findings | None = None) -> str:
     """The page as text."""
-    import jinja2
-    from plotly.offline import get_plotlyjs
-
-    drawn = _charts(case, series)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    priced = case.summary.cost_usd > 0
-    return template.render(
-        name=case.spec.name,
-        data=case.facts.data,
-        status=str(case.summary.status),
-        begun=bool(case.history.of_stage(SEARCH) or case.summary.retrained),
-        status_title=answer.TITLES[case.summary.status],
-        sentences=answer.sentences(case),
-        cards=tables.cards(case),
-        retrained=tables.retrained(case),
-        measured=devices.table(case),
-        model_cards=sorted(case.facts.cards.items()),
-        retraining=answer.retraining_state(case),
-        looks=answer.looks(case.facts.test_looks),
-        unchecked=answer.unchecked(case),
-        pareto=[_place(c) for c in drawn if c["id"].startswith("pareto")],
-        volume=_named(drawn, "volume"),
-        volume_note=_volume_note(priced),
-        rungs=_named(drawn, "rungs"),
-        cost=_named(drawn, "cost"),
-        front=tables.front(case.summary),
-        stages=run_tables.stages(case),
-        gate=answer.gate(case),
-        details=run_tables.details(case.history),
-        failures=run_tables.failures(case.history),
-        alerts=list(case.history.alerts.values()),
-        identity=_identity(case),
-        spec_text=case.facts.spec_text if case.facts.spec_text is not None else redacted(case.spec.plain()),
-        footer=_footer(case, utc),
-        payload=script_json({**hover(case), "charts": drawn}),
-        plotly=get_plotlyjs(),
-    )
-
-
-def script_json(plain: object) -> str:
-    """JSON that cannot end or open a script element, whatever text is in it."""
-    text = json.dumps(plain, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _charts(case: Case, series: Series) -> list[Chart]:
-    """The charts that have something to show, each with the id of its place on the page."""
-    priced = case.summary.cost_usd > 0
-    found: list[tuple[str, str, Chart]] = []
-    for i, panel in enumerate(series.panels):
-        if panel.top.x or panel.lower.x or panel.baseline.x or panel.retrained.x:
-            label = f"{panel.y.title} against {panel.x.title}"
-            found.append((f"pareto-{i}", label, charts.pareto(panel, _trials(case))))
-    if series.steps or series.baseline:
-        found.append(
-            (
-                "volume",
-                "Hypervolume against cost",
-                progress_charts.volume(series.steps, series.baseline, priced),
-            )
-        )
-    if series.bars:
-        found.append(("rungs", "Trials that ended at each rung", progress_charts.rungs(series.bars)))
-    if series.lines:
-        plan, limit = case.spec.budget.plan_usd, case.limit_usd
-        found.append(("cost", "Cost over time", progress_charts.cost(series.lines, priced, plan, limit)))
-    return [{"id": name, "label": label, **chart} for name, label, chart in found]
-
-
-def _place(chart: Chart) -> Chart:
-    return {"id": chart["id"], "label": chart["label"], "height": chart["layout"]["height"]}
-
-
-def _named(drawn: list[Chart], name: str) -> Chart | None:
-    return next((_place(c) for c in drawn if c["id"] == name), None)
-
-
-def _volume_note(priced: bool) -> str:
-    along = (
-        "all money the search had spent"
-        if priced
-        else "all worker time the search had taken (its price is 0)"
-    )
-    return (
-        "The hypervolume is what the front dominates, measured from the reference point; it only grows. "
-        f"A step is a trial that finished the top rung and improved the front, drawn at {along} by then."
-    )
-
-
-def _identity(case: Case) -> list[tuple[str, str]]:
-    facts, spec = case.facts, case.spec
-    pairs = [
-        ("Run", case.history.run_id or "not started"),
-        ("Spec hash", f"sha256 {spec.sha256()}"),
-        ("Seed", str(spec.seed)),
-        ("Repeat", facts.command),
-        ("Continue", facts.resume),
-        ("Compare", without_login(facts.mlflow)),
-        *(
-            ("Amended", f"{_changes(a.changes)}{f' ({a.reason})' if a.reason else ''}")
-            for a in case.history.amendments
-        ),
-    ]
-    return [(name, value) for name, value in pairs if value]
-
-
-def _changes(changes: Any) -> str:  # noqa: ANN401 - facts of an event
-    return ", ".join(f"{key} = {value}" for key, value in changes.items())
-
-
-def _footer(case: Case, utc: float) -> str:
-    version = f" {case.facts.version}" if case.facts.version else ""
-    begun = ""
-    if case.history.started_utc:
-        took = words.duration(case.summary.wall_s)
-        begun = f" The run started {_moment(case.history.started_utc)} and took {took}."
-    return f"Written by Ziggurat{version}, {_moment(utc)}.{begun}"
-
-
-def _moment(utc: float) -> str:
-    return datetime.fromtimestamp(utc, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    found = findings(case) if found is None else found
+    return render_page(case, found, sections(case, series, found), utc)

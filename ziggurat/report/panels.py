@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ziggurat.history import History
-    from ziggurat.report.results import Summary
+    from ziggurat.report.results import RetrainedRow, Summary
 
 WIDE = 8.0
 """Ratio of largest to smallest value above which an axis is logarithmic."""
@@ -78,12 +78,23 @@ def _thin(marks: list[tuple[float, str]], low: float, high: float) -> list[tuple
 
 @dataclass(frozen=True)
 class Points:
-    """Points of one kind: numbers of their trials, coordinates, and place in the order of trials."""
+    """Points of one kind.
+
+    Attributes:
+        trials: Numbers of their trials.
+        x: Coordinates.
+        y: Coordinates.
+        order: Places in the order of trials.
+        x_ends: Coordinates of the lowest and the highest seed; empty where there are no seeds.
+        y_ends: The same along y.
+    """
 
     trials: tuple[int, ...] = ()
     x: tuple[float, ...] = ()
     y: tuple[float, ...] = ()
     order: tuple[int, ...] = ()
+    x_ends: tuple[tuple[float, float], ...] = ()
+    y_ends: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,8 @@ class Panel:
         top: Search trials at the top rung.
         lower: Search trials that ended below it, at the rung they reached.
         front: Points of the front over all objectives.
+        knee: The one of them at its knee, if there is one.
+        ties: For each retrained model, where its trial lay in the search; empty points for unknown ones.
         baseline: Trials of the random baseline.
         retrained: Retrained models, mean over seeds.
         stairs: Corners of the line that separates what was reached in this pair from what was not.
@@ -113,9 +126,12 @@ class Panel:
     baseline_stairs: tuple[tuple[float, float], ...]
     reference: tuple[float | None, float]
     limits: tuple[float | None, float | None]
+    knee: Points = Points()
+    ties: Points = Points()
 
 
-def _scale(objective: Objective, unit: str, values: Sequence[float]) -> Scale:
+def scale_of(objective: Objective, unit: str, values: Sequence[float]) -> Scale:
+    """The scale that suits some values of an objective, its reference among them."""
     found = [v for v in (*values, objective.reference) if math.isfinite(v)]
     low, high = min(found), max(found)
     better = "higher is better" if objective.goal is Goal.MAXIMIZE else "lower is better"
@@ -144,16 +160,21 @@ def _coordinate(trial: Trial, scale: Scale) -> float:
 def _retrained(summary: Summary, history: History, x: Scale, y: Scale) -> Points:
     rows = []
     for row in summary.retrained:
-        origin = history.trials[row.trial]
-        at: list[float] = []
-        for scale in (x, y):
-            found = None if scale.objective is None else row.find(scale.objective.metric)
-            at.append(math.nan if found is None else scale.at(found.mean))
-        if x.objective is None:
-            at[0] = float(origin.index + 1)
-        if all(map(math.isfinite, at)):
-            rows.append((row.trial, at[0], at[1], origin.index))
+        order = history.trials[row.trial].index
+        across, up = (_of_seeds(row, scale, order) for scale in (x, y))
+        if all(map(math.isfinite, (*across, *up))):
+            rows.append((row.trial, across[0], up[0], order, across[1:], up[1:]))
     return Points(*(tuple(column) for column in zip(*rows, strict=True))) if rows else Points()
+
+
+def _of_seeds(row: RetrainedRow, scale: Scale, order: int) -> tuple[float, float, float]:
+    """Coordinates of the mean, the lowest and the highest value over seeds; NaN where it is not known."""
+    if scale.objective is None:
+        return float(order + 1), float(order + 1), float(order + 1)
+    found = row.find(scale.objective.metric)
+    if found is None or not all(map(math.isfinite, found.values)):
+        return math.nan, math.nan, math.nan
+    return scale.at(found.mean), scale.at(min(found.values)), scale.at(max(found.values))
 
 
 def stairs(
@@ -178,7 +199,7 @@ def stairs(
     return corners
 
 
-def _edge(trials: Sequence[Trial], x: Scale, y: Scale) -> tuple[tuple[float, float], ...]:
+def edge(trials: Sequence[Trial], x: Scale, y: Scale) -> tuple[tuple[float, float], ...]:
     """The stairs of some trials in coordinates; along the order of trials, the best so far."""
     first, second = x.objective, y.objective
     assert second is not None
@@ -211,7 +232,7 @@ def panels(summary: Summary, history: History) -> list[Panel]:
     for o in summary.objectives:
         retrained = [s.mean for s in (r.find(o.metric) for r in summary.retrained) if s is not None]
         values = [t.value(o.metric) for t in everything] + retrained
-        scales.append(_scale(o, summary.units[o.metric], values))
+        scales.append(scale_of(o, summary.units[o.metric], values))
     if len(scales) == 1:
         order = Scale("linear", "Trial, in the order of starts", 1, max(2, len(trials)))
         return [_panel(summary, history, order, scales[0])]
@@ -237,8 +258,10 @@ def _panel(summary: Summary, history: History, x: Scale, y: Scale) -> Panel:
         front=_points(front, x, y),
         baseline=_points(baseline, x, y),
         retrained=_retrained(summary, history, x, y),
-        stairs=_edge(fit, x, y),
-        baseline_stairs=_edge(baseline, x, y),
+        stairs=edge(fit, x, y),
+        baseline_stairs=edge(baseline, x, y),
         reference=(None if across is None else x.at(across.reference), y.at(y.objective.reference)),
         limits=(limits[0], limits[1]),
+        knee=_points([history.trials[row.trial] for row in summary.front if row.knee], x, y),
+        ties=_points([history.trials[row.trial] for row in summary.retrained], x, y),
     )

@@ -1,4 +1,4 @@
-"""How a run went, as plain numbers: hypervolume against cost, where trials ended, cost over time.
+"""How a run went, as plain numbers: where trials ended, cost over time.
 
 The interactive page and the images draw the same series. Nothing here knows a drawing library.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ziggurat.domain import JobKind, Objective, Trial, TrialStatus
+from ziggurat.domain import TrialStatus
 from ziggurat.report import words
-from ziggurat.report.summary import SEARCH, answers, front_of, volume_of
+from ziggurat.report.stage_costs import stage_of
+from ziggurat.report.summary import SEARCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,61 +20,12 @@ if TYPE_CHECKING:
     from ziggurat.segments import Segment
 
 
-@dataclass(frozen=True)
-class Step:
-    """Hypervolume after a trial had finished its top rung.
-
-    Attributes:
-        usd: What all segments of the stage had cost by then.
-        seconds: Worker seconds they had taken.
-        value: Hypervolume of the front so far.
-        trial: The trial.
-    """
-
-    usd: float
-    seconds: float
-    value: float
-    trial: int
-
-
 def ended_segments(history: History, stage: str | None = None) -> list[Segment]:
     """Segments that have ended, in the order of their ends."""
     done = [s for s in history.segments.values() if s.end is not None and s.finished_utc is not None]
     return sorted(
         (s for s in done if stage is None or s.job.stage == stage), key=lambda s: s.finished_utc or 0.0
     )
-
-
-def growth(history: History, objectives: tuple[Objective, ...], stage: str = SEARCH) -> list[Step]:
-    """Hypervolume against cost, in the order in which the trials finished their top rung."""
-    fit = {t.number: t for t in answers(history, objectives, stage)}
-    front: list[Trial] = []
-    steps: list[Step] = []
-    spent = seconds = value = 0.0
-    for segment in ended_segments(history, stage):
-        assert segment.end is not None
-        spent, seconds = spent + segment.end.cost_usd, seconds + segment.end.seconds
-        trial = fit.get(segment.job.trial)
-        if trial is None or not _crowns(segment, trial):
-            continue
-        if not _dominated(trial, front, objectives):
-            front = front_of([*front, trial], objectives)
-            value = volume_of(front, objectives)
-        steps.append(Step(spent, seconds, value, trial.number))
-    return steps
-
-
-def _crowns(segment: Segment, trial: Trial) -> bool:
-    """Whether a segment brought its trial to the top rung."""
-    ended_well = segment.end is not None and segment.end.failure is None
-    return ended_well and segment.job.kind is JobKind.TRAIN and segment.job.to_rung >= trial.top_rung
-
-
-def _dominated(trial: Trial, front: Sequence[Trial], objectives: tuple[Objective, ...]) -> bool:
-    if not front:
-        return False
-    rows = np.array([t.losses(objectives) for t in front])
-    return bool(np.any(np.all(rows <= np.array(trial.losses(objectives)), axis=1)))
 
 
 @dataclass(frozen=True)
@@ -97,6 +47,7 @@ def rung_bars(history: History) -> list[RungBar]:
     labels = {-1: "before the first"} | {
         r: f"rung {r} · {words.many(f.epochs, 'epoch')}"
         + (f" · {100 * f.data_fraction:.3g} % of data" if f.data_fraction < 1 else "")
+        + (f" · {100 * f.resolution:.3g} % of the edges" if f.resolution < 1 else "")
         for r, f in enumerate(ladder)
     }
     bars = []
@@ -126,7 +77,7 @@ def spending(history: History) -> list[Spend]:
     for segment in ended_segments(history):
         assert segment.end is not None
         assert segment.finished_utc is not None
-        line = lines.setdefault(segment.job.stage, [(hour, usd, seconds)])
+        line = lines.setdefault(stage_of(segment), [(hour, usd, seconds)])
         hour = (segment.finished_utc - history.started_utc) / 3600
         usd, seconds = usd + segment.end.cost_usd, seconds + segment.end.seconds
         line.append((hour, usd, seconds))

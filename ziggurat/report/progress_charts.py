@@ -1,4 +1,4 @@
-"""The interactive charts of how a run went: hypervolume against cost, rungs, cost over time."""
+"""The interactive charts of how a run went: rungs, cost over time."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ziggurat.report import words
-from ziggurat.report.progress import RungBar, Spend, Step, bounds
+from ziggurat.report.progress import RungBar, Spend, bounds
 from ziggurat.report.style import (
     BLACK,
-    BLUE,
     GREEN,
-    GREY,
     INK,
     SKY,
     STAGES,
@@ -26,38 +24,6 @@ from ziggurat.report.style import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-def volume(steps: Sequence[Step], baseline: Sequence[Step], priced: bool) -> Chart:
-    """Hypervolume against cumulative cost, or against worker seconds if these cost nothing."""
-    data = []
-    for name, line, colour, dash in (
-        ("Search", steps, BLUE, "solid"),
-        ("Random baseline", baseline, GREY, "dot"),
-    ):
-        if not line:
-            continue
-        at = [short(s.usd if priced else s.seconds) for s in line]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": name,
-                "x": [0.0, *at],
-                "y": [0.0, *(short(s.value) for s in line)],
-                "text": ["start", *(f"after trial {s.trial}" for s in line)],
-                "hovertemplate": "%{text}<br>hypervolume %{y:.4g}<br>%{x:.4g}<extra></extra>",
-                "line": {"shape": "hv", "width": 2.5, "color": colour, "dash": dash},
-                "marker": {"size": 5 if len(line) <= 100 else 3, "color": colour},  # noqa: PLR2004
-            }
-        )
-    x = {"title": title(_cost_title(priced, "of the search")), "rangemode": "tozero"}
-    y = {
-        "title": title("Hypervolume against the reference"),
-        "rangemode": "tozero",
-        "exponentformat": "SI",
-    }
-    return {"data": data, "layout": layout(380, x, y) | {"showlegend": bool(baseline)}}
 
 
 def _cost_title(priced: bool, of: str) -> str:

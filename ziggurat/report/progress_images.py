@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ziggurat.report import words
 from ziggurat.report.canvas import dress, leave_empty, new_figure, plain, to_png
-from ziggurat.report.progress import RungBar, Spend, Step, bounds
+from ziggurat.report.progress import RungBar, Spend, bounds
 from ziggurat.report.style import BLUE, GREEN, GREY, INK, SKY, STAGES, VERMILION, clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ziggurat.analysis.curves import Curve
+
 PATCH = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
 
 
-def volume(steps: Sequence[Step], baseline: Sequence[Step], priced: bool) -> bytes:
+def volume(curve: Curve | None, random: Curve | None) -> bytes:
     """Hypervolume against cost as a PNG."""
     figure = new_figure(7.6, 4.2)
     axes = figure.subplots()
-    if not steps:
+    if curve is None or not curve.cost:
         leave_empty(axes, "No trial has reached the top rung within all limits.")
         return to_png(figure)
-    dress(axes, _cost(priced, "of the search"), "Hypervolume against the reference")
-    for name, line, colour, dash in (("Search", steps, BLUE, "-"), ("Random baseline", baseline, GREY, ":")):
-        if line:
-            at = [0.0, *(s.usd if priced else s.seconds for s in line)]
-            axes.step(
-                at,
-                [0.0, *(s.value for s in line)],
-                where="post",
-                color=colour,
-                linestyle=dash,
-                linewidth=2,
-                label=name,
-            )
+    dress(axes, _cost(curve.priced, "of the search"), "Hypervolume against the reference")
+    lines = [("Search", curve, BLUE, "-"), ("Random search", random, GREY, ":")]
+    for name, line, colour, dash in lines:
+        if line is None or not line.hypervolume:
+            continue
+        at = line.cost_usd if curve.priced else line.seconds
+        end = max(line.total_usd if curve.priced else line.total_s, at[-1])
+        values = [0.0, *line.hypervolume, line.hypervolume[-1]]
+        style: dict[str, Any] = {"color": colour, "linestyle": dash, "linewidth": 2, "label": name}
+        axes.step([0.0, *at, end], values, where="post", **style)
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
-    if baseline:
+    if random is not None and random.hypervolume:
         axes.legend(frameon=False, loc="lower right")
     return to_png(figure)
 

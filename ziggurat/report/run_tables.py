@@ -1,10 +1,9 @@
-"""The tables of how the run went, as rows of text: stages, what they noted, failures."""
+"""The tables of how the run went, as rows of text: stages, machines, what stages noted, failures, alerts."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ziggurat.domain import FailureKind
@@ -12,66 +11,89 @@ from ziggurat.report import words
 from ziggurat.report.tables import Cell, Table
 
 if TYPE_CHECKING:
+    from ziggurat.events import Alert
     from ziggurat.history import History
-    from ziggurat.report.answer import Case
+    from ziggurat.report.stage_costs import StageCost
+
+VERDICTS = {"ok": "good", "failed": "bad", "stopped_by_budget": "warn"}
+MOST = 200
+"""Words on alerts that are listed."""
+SEVERITIES = {"critical": "bad", "warning": "warn"}
 
 
-def stages(case: Case) -> Table:
-    """Each stage: verdict, times, cost, and the forecast it was held against."""
-    head = ("Stage", "Verdict", "Wall time", "Worker time", "Forecast of it", "Cost", "Forecast of it")
+def stages(found: Sequence[StageCost], spent_usd: float) -> Table:
+    """Each stage: verdict, times, cost, what nothing came of, and the forecast it was held against."""
+    charged = any(s.charged_s or s.charged_usd for s in found)
+    head = ["Stage", "Verdict", "Wall time", "Worker time", "Forecast of it", "Cost"]
+    head += ["Idle, queued or in vain"] if charged else []
+    head += ["Forecast of the cost", "Share"]
     body = []
-    for name, end in case.history.stages.items():
-        begun, ended = case.history.stage_times[name]
-        if name == "report" and end is None:
-            continue  # it is being written
-        mine = [s for s in case.history.segments.values() if s.job.stage == name and s.end is not None]
-        seconds = sum(s.end.seconds for s in mine if s.end is not None)
-        usd = sum(s.end.cost_usd for s in mine if s.end is not None)
-        planned_s = case.facts.forecast_s.get(name, sum(s.forecast_s for s in mine) or None)
-        planned_usd = case.facts.forecast_usd.get(name, sum(s.forecast_usd for s in mine) or None)
-        verdict = end.verdict if end is not None else "unfinished"
-        wall = words.duration((ended or case.history.last_utc) - begun)
-        style = {"ok": "good", "failed": "bad", "stopped_by_budget": "warn"}.get(verdict, "")
+    for stage in found:
+        verdict = stage.verdict.replace("_", " ") or ("not begun" if not stage.usd else words.ABSENT)
+        reasons = ", ".join(f"{name} {words.usd(usd)}" for name, usd in stage.reasons.items())
         cells = [
-            words.duration(seconds) if mine else words.ABSENT,
-            words.duration(planned_s),
-            words.usd(usd),
-            words.usd(planned_usd),
+            Cell(words.duration(stage.wall_s), "number"),
+            Cell(words.duration(stage.seconds) if stage.segments else words.ABSENT, "number"),
+            Cell(words.duration(stage.projected_s), "number"),
+            Cell(words.usd(stage.usd), "number strong"),
+            *([Cell(reasons or words.ABSENT, "number")] if charged else []),
+            Cell(words.usd(stage.projected_usd), "number"),
+            Cell(words.percent(stage.usd / spent_usd if spent_usd > 0 else None), "number"),
         ]
-        body.append(
-            (
-                Cell(name),
-                Cell(verdict.replace("_", " "), style),
-                Cell(wall, "number"),
-                *(Cell(c, "number") for c in cells),
-            )
-        )
-    styles = ("", "", *["number"] * 5)
+        body.append((Cell(stage.stage), Cell(verdict, VERDICTS.get(stage.verdict, "")), *cells))
+    styles = ("", "", *["number"] * (len(head) - 2))
     return Table(tuple(Cell(t, s) for t, s in zip(head, styles, strict=True)), tuple(body))
 
 
-@dataclass(frozen=True)
-class Details:
-    """What a stage noted at its end."""
+def machines(found: Sequence[StageCost]) -> Table:
+    """How the machines of each stage were used."""
+    used = [s for s in found if s.usage]
+    columns = {
+        "cpu_utilisation": "Processor",
+        "gpu_utilisation": "GPU",
+        "memory_mb": "Memory at most (MB)",
+        "gpu_memory_mb": "GPU memory at most (MB)",
+    }
+    names = [n for n in columns if any(n in s.usage for s in used)]
+    body = tuple(
+        (
+            Cell(s.stage),
+            Cell(f"{s.metered:,} of {s.segments:,}", "number"),
+            *(Cell(_use(n, s.usage.get(n)), "number") for n in names),
+        )
+        for s in used
+    )
+    head = (Cell("Stage"), Cell("Segments", "number"), *(Cell(columns[n], "number") for n in names))
+    note = (
+        "Means over the time of the segments that could be read; the share of the cores that a job is given."
+    )
+    return Table(head, body, note if body else "")
 
-    stage: str
-    facts: Mapping[str, str] = field(default_factory=dict)
+
+def _use(name: str, value: float | None) -> str:
+    if value is None:
+        return words.ABSENT
+    return words.percent(value) if name.endswith("utilisation") else f"{value:,.0f}"
 
 
-def details(history: History) -> list[Details]:
-    """What each stage noted at its end, as text."""
+def details(history: History) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
+    """What each stage noted at its end, as text, by name of the stage."""
     ends = [(name, end.summary) for name, end in history.stages.items() if end is not None and end.summary]
-    return [Details(name, {k: _text(v) for k, v in summary.items()}) for name, summary in ends]
+    return [
+        (name, tuple((k.replace("_", " "), clip(text(v), 400)) for k, v in summary.items()))
+        for name, summary in ends
+    ]
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
+    """A fact of an event in words."""
     if isinstance(value, Mapping):
-        return "; ".join(f"{k}: {_text(v)}" for k, v in value.items())
+        return "; ".join(f"{k}: {text(v)}" for k, v in value.items())
     if isinstance(value, list):
-        return ", ".join(map(_text, value)) or "none"
+        return ", ".join(map(text, value)) or "none"
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: words.ABSENT}[value]
-    return words.number(value, 4) if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 MEANING = {
@@ -95,18 +117,46 @@ def failures(history: History) -> Table:
     body = []
     for kind in dict.fromkeys([*(k for k, _ in counts.most_common()), *final]):
         example = next((e for e in reversed(ends) if e.failure is not None and e.failure.kind is kind), None)
-        text = example.failure.text if example is not None and example.failure is not None else ""
-        text = text or next(
+        said = example.failure.text if example is not None and example.failure is not None else ""
+        said = said or next(
             (t.failure.text for t in history.trials.values() if t.failure and t.failure.kind is kind), ""
         )
         trial = f"trial {example.trial}: " if example is not None and example.trial >= 0 else ""
         cells = (
+            Cell(MEANING[kind]),
             Cell(str(counts[kind]), "number"),
             Cell(str(final[kind]), "number"),
-            Cell(f"{trial}{clip(text)}", "example"),
+            Cell(f"{trial}{clip(said)}", "example"),
         )
-        body.append((Cell(kind.replace("_", " "), "", MEANING[kind]), *cells))
-    head = (Cell("Kind"), Cell("Segments", "number"), Cell("Trials ended by it", "number"), Cell("Example"))
+        body.append((Cell(kind.replace("_", " ")), *cells))
+    head = (
+        Cell("Kind"),
+        Cell("What it means"),
+        Cell("Segments", "number"),
+        Cell("Trials ended by it", "number"),
+        Cell("Example"),
+    )
+    return Table(head, tuple(body))
+
+
+def alerts(log: Sequence[tuple[float, Alert]], began: float) -> Table:
+    """Every word on an alert, oldest first."""
+    raised: set[str] = set()
+    body = []
+    for utc, alert in log[-MOST:]:
+        state = "again" if alert.state == "raised" and alert.key in raised else str(alert.state)
+        raised = raised | {alert.key} if alert.state == "raised" else raised - {alert.key}
+        style = "good" if state == "resolved" else SEVERITIES.get(alert.severity, "")
+        body.append(
+            (
+                Cell(words.duration(utc - began) if began else words.ABSENT, "number"),
+                Cell(alert.severity, style),
+                Cell(state),
+                Cell(alert.title, "strong"),
+                Cell(alert.text, "long"),
+            )
+        )
+    head = (Cell("After", "number"), Cell("Severity"), Cell("State"), Cell("Alert"), Cell("What it says"))
     return Table(head, tuple(body))
 
 

@@ -1,6 +1,7 @@
 """Colours, fonts and axes that all charts share, as plotly.js and the images use them.
 
-The colours are Okabe and Ito's palette, which people with any colour vision can tell apart.
+The colours are Okabe and Ito's palette, which people with any colour vision can tell apart; what matters
+differs in shape, dash or hatching as well. The page turns ink, black, white and greys around in a dark room.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 STAGES = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, BLACK)
 GREY = "#8A94A0"
 INK = "#1F2933"
+SOFT, LINE, GRID, WHITE = "#5B6672", "#B8C1CB", "#E6EAEE", "#FFFFFF"
+HALO = "#F7F9FA"
+"""Light in any room."""
+CLEAR = "rgba(0,0,0,0)"
 FONT = {
     "family": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif",
     "size": 13,
@@ -25,36 +30,54 @@ def short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
+def axis(**more: Any) -> dict[str, Any]:  # noqa: ANN401 - keys of plotly.js
+    """What all axes share."""
+    return {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": LINE,
+        "ticks": "outside",
+        "tickcolor": LINE,
+        "automargin": True,
+        **more,
+    }
+
+
 def layout(height: int, x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
     """What all charts share."""
-    axis = {
-        "gridcolor": "#E6EAEE",
-        "zeroline": False,
-        "linecolor": "#B8C1CB",
-        "ticks": "outside",
-        "tickcolor": "#B8C1CB",
-    }
     return {
         "height": height,
         "margin": {"l": 76, "r": 24, "t": 44, "b": 56},
         "font": {**FONT, "color": INK},
-        "paper_bgcolor": "#FFFFFF",
-        "plot_bgcolor": "#FFFFFF",
+        "paper_bgcolor": CLEAR,
+        "modebar": {"bgcolor": CLEAR, "color": LINE, "activecolor": SOFT},
+        "plot_bgcolor": CLEAR,
         "hoverlabel": {
             "align": "left",
-            "bgcolor": "#FFFFFF",
+            "bgcolor": WHITE,
             "bordercolor": GREY,
             "font": {**FONT, "color": INK},
         },
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
-        "xaxis": {**axis, "automargin": True, **x},
-        "yaxis": {**axis, "automargin": True, **y},
+        "xaxis": axis(**x),
+        "yaxis": axis(**y),
     }
 
 
 def title(text: str) -> dict[str, Any]:
     """The title of an axis."""
     return {"text": escape(text), "standoff": 12, "font": FONT}
+
+
+def across(value: float, label: str, colour: str, dash: str, *, upright: bool = False) -> dict[str, Any]:
+    """A line through the whole chart at a value, with its name."""
+    along, other = ("x", "y") if upright else ("y", "x")
+    ends = {f"{along}0": value, f"{along}1": value, f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
+    named: dict[str, Any] = {"text": escape(label), "textposition": "end"}
+    if upright:
+        named |= {"textangle": 0, "xanchor": "left", "yanchor": "top", "padding": 5}
+    named["font"] = {"size": 11, "color": colour}
+    return {"type": "line", "line": {"color": colour, "width": 1.5, "dash": dash}, "label": named, **ends}
 
 
 def clock(hours: float) -> tuple[float, str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ziggurat.domain import Candidate, Objective
-    from ziggurat.report.answer import Case
+    from ziggurat.report.case import Case
     from ziggurat.report.results import RetrainedRow, Statistic, Summary
 
 ROWS = 200
@@ -22,6 +22,11 @@ ROWS = 200
 LATENCIES = ("latency_p50_ms", "latency_p90_ms", "latency_p99_ms")
 DEVICE_METRICS = (*LATENCIES, "peak_memory_mb", "file_size_mb", "energy_mj")
 """Metrics of a model on a device."""
+NOTES = frozenset({"learning_rate", "train_loss"})
+"""Metrics that say how a training went, not how good a model is."""
+WIDE = 2
+"""Columns for metrics beside the objectives; the others are in front.json."""
+FURTHER = "Further metrics are in front.json."
 QUALITY = ("latency_noise", "cpu_share")
 """Metrics that say how good a measurement is, not how good a model."""
 
@@ -122,9 +127,9 @@ def front(summary: Summary) -> Table:
     """The front with exact settings."""
     rows = summary.front[:ROWS]
     known = {o.metric for o in summary.objectives}
-    others = dict.fromkeys(
-        n for r in rows for n in r.metrics if n not in known and n.partition("@")[0] not in QUALITY
-    )
+    beside = known | NOTES | set(QUALITY)
+    others = list(dict.fromkeys(n for r in rows for n in r.metrics if n.partition("@")[0] not in beside))
+    others, more = others[:WIDE], len(others) > WIDE
     names = dict.fromkeys(n for r in rows for n in r.candidate.choices)
     same = shared([r.candidate for r in rows])
     differing = [n for n in names if n not in same]
@@ -157,6 +162,7 @@ def front(summary: Summary) -> Table:
     notes = ["◆ marks the knee, the balanced choice." if any(r.knee for r in rows) else ""]
     notes.append(f"The same for all: {', '.join(f'{n} = {v}' for n, v in same.items())}." if same else "")
     notes.append(predictions(summary))
+    notes.append(FURTHER if more else "")
     hidden = len(summary.front) - len(rows)
     notes.append(f"{hidden:,} further points are in front.json." if hidden > 0 else "")
     return Table(head, body, " ".join(n for n in notes if n))
@@ -178,8 +184,12 @@ def predictions(summary: Summary) -> str:
 def retrained(case: Case) -> Table:
     """Retrained models: mean and spread over seeds, without what was measured on devices."""
     rows = case.summary.retrained
-    names = [n for n in dict.fromkeys(n for r in rows for n in r.metrics) if not measured(n)]
-    names.sort(key=lambda n: (not n.startswith("test_"), not words.is_accuracy(n)))
+    known = {o.metric for o in case.summary.objectives}
+    names = [
+        n for n in dict.fromkeys(n for r in rows for n in r.metrics) if not measured(n) and n not in NOTES
+    ]
+    names.sort(key=lambda n: (not n.startswith("test_"), n not in known, not words.is_accuracy(n)))
+    names, more = names[: len(known) + WIDE], len(names) > len(known) + WIDE
     same = shared([r.candidate for r in rows])
     head = (
         Cell("Trial", "number"),
@@ -199,6 +209,7 @@ def retrained(case: Case) -> Table:
         for r in rows
     )
     notes = ["Mean ± sample standard deviation over seeds; rows in the order of validation, never of test."]
+    notes.append(FURTHER if more else "")
     notes.append(f"The same for all: {', '.join(f'{n} = {v}' for n, v in same.items())}." if same else "")
     return Table(head, body, " ".join(n for n in notes if n))
 

@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ziggurat.domain import Objective, Value
 
@@ -200,3 +200,17 @@ def settings(choices: Mapping[str, Value], leave_out: frozenset[str] = frozenset
 def aim(objective: Objective) -> str:
     """Which direction of an objective is better, as an arrow."""
     return "↓" if objective.goal == "minimize" else "↑"
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Whole numbers with their runs drawn together: 3, 5 to 8."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(
+        f"{p[0]} to {p[-1]}" if len(p) > 2 else ", ".join(map(str, p))  # noqa: PLR2004 - two are listed
+        for p in parts
+    )

@@ -19,7 +19,7 @@ OK, FAILED, SKIPPED, BUDGET = "ok", "failed", "skipped", "stopped_by_budget"
 def begin(engine: Engine, stage: str) -> bool:
     """Start a stage; False if it has ended before and stays so.
 
-    A stage that the budget ended is taken up again if the limit has been raised since.
+    A stage that the budget ended is taken up again if a limit has been raised since.
 
     Raises:
         StageFailed: It has failed before; going on as if it had not would spend money on a hopeless run.
@@ -27,23 +27,21 @@ def begin(engine: Engine, stage: str) -> bool:
     done = engine.run.history.stages.get(stage)
     if done is not None and done.verdict == FAILED:
         raise StageFailed(f"{stage}: has failed before ({done.summary.get('reason', 'no reason kept')})")
-    if done is not None and not (
-        done.verdict == BUDGET and done.summary.get("limit_usd") != engine.run.limit_usd
-    ):
+    if done is not None and not (done.verdict == BUDGET and engine.money.raised(stage, done.summary)):
         return False
     engine.run.record([StageStarted(stage)])
     return True
 
 
 def finish(engine: Engine, stage: str, verdict: str, summary: Mapping[str, Any] | None = None) -> None:
-    """End a stage, with the limit under which it ended and how long its workers had nothing to do."""
+    """End a stage, with the limits under which it ended and how long its workers had nothing to do."""
     facts = {
-        "limit_usd": engine.run.limit_usd,
+        **engine.money.in_force(stage),
         "waited_s": round(engine.idle.waited_s, 3),
         **(summary or {}),
     }
     engine.run.record([StageFinished(stage, verdict, facts)])
-    engine.pool.release()
+    engine.release(stage)
 
 
 def verdict_of(step: Step) -> str:

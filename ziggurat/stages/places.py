@@ -1,28 +1,35 @@
 """Whether jobs can run, and leave what they make, where the spec says: all its launchers and its store.
 
-Nothing is started; a launcher of other machines asks its scheduler, the local one looks at this machine.
+Nothing is started; a launcher of other machines asks its scheduler and writes the request that it would make,
+the local one looks at this machine.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
 from ziggurat import prices
+from ziggurat.checks import Check, Findings
 from ziggurat.domain import Recipe
 from ziggurat.errors import SpecError
-from ziggurat.inspection import Check, Findings
 from ziggurat.launchers import Local
 from ziggurat.launchers.remote import RemoteSetting
+from ziggurat.protocols import Site
 from ziggurat.scripted import script_of
 from ziggurat.spec import Spec
+from ziggurat.stages import first_jobs
 
 if TYPE_CHECKING:
     from ziggurat.stores import Store
 
+APART_S = 10.0
+"""By how much clocks may differ without a word."""
 _KEY = re.compile(r"(?<![\w.])launcher\.")
 
 
@@ -58,7 +65,9 @@ def launchers(spec: Spec) -> list[Check]:
         if isinstance(setting, RemoteSetting):
             with found.step("launcher", f"see {key} in the spec"):
                 _asked(setting, key)
-                found.good("launcher", f"{key}: '{setting.kind}' takes jobs")
+                size = _planned(spec, setting, role)
+                told = f"takes jobs (a request of {size} characters was written, not sent)"
+                found.good("launcher", f"{key}: '{setting.kind}' {told}")
         elif isinstance(setting, Local):
             found.checks.append(_local(setting, key, prices.workers_of(spec, role)))
         else:
@@ -87,6 +96,13 @@ def _asked(setting: RemoteSetting, key: str) -> None:
         raise SpecError(text if key in text else f"{key}: {text}") from None
 
 
+def _planned(spec: Spec, setting: RemoteSetting, role: str) -> int:
+    """Characters of a request as it would be made; nothing is asked for."""
+    folder = Path.cwd() / "runs" / f"{spec.name}-check"
+    site = Site(folder, prices.workers_of(spec, role), role, spec.open_store(folder.name))
+    return len(setting.scheduler(folder).plan(setting.request(site, first_jobs.job_of(spec, role))))
+
+
 def _local(setting: Local, key: str, workers: int) -> Check:
     """Whether workers find what they are set up for; only a lack of GPUs is a reason to stop."""
     try:
@@ -107,11 +123,31 @@ def _local(setting: Local, key: str, workers: int) -> Check:
 
 
 def store(opened: Store | None) -> list[Check]:
-    """A check for the store, if there is one."""
+    """Checks for the store, if there is one: it is written, read and deleted in, its clock compared."""
     if opened is None:
         return []
     found = Findings()
     with found.step("store", "see store in the spec"):
         opened.check()
-        found.good("store", f"{opened.url} can be written and read")
+        found.good("store", f"{opened.url}: written, read, deleted; nothing is overwritten unasked")
+    if not found.failed:
+        with found.step("clock", "see store in the spec"):
+            found.checks.append(clock(opened))
     return found.checks
+
+
+def clock(opened: Store) -> Check:
+    """Whether this machine and the store agree about the time.
+
+    Files and leases carry the store's time, and signed requests are refused beyond 15 minutes.
+    """
+    before = time.time()
+    theirs = opened.utc()
+    if theirs is None:
+        return Check("clock", ok=True, text="the store does not tell its time")
+    # a store tells whole seconds, and its answer takes its time
+    apart = max(0.0, before - theirs - 1.0, theirs - time.time() - 1.0)
+    text = f"this machine and the store differ by {apart:.0f} s"
+    if apart <= APART_S:
+        return Check("clock", ok=True, text=text)
+    return Check("clock", None, text, "set this machine's clock (chrony, systemd-timesyncd)")

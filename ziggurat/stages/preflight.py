@@ -1,30 +1,55 @@
 """Preflight: everything that can be found wrong before money is spent.
 
-Checks of data, space, trainer, devices and limits run inside a worker (`ziggurat.inspection`); this module
-adds what concerns the run as a whole: disk, tracking, alerts, the budget and the forecast.
+Checks of data, space, trainer, devices and limits run inside a worker (`ziggurat.inspection`); beside it, and
+side by side, others look at what surrounds the run (`surroundings`, `places`). What concerns money follows
+from what these have found (`money`).
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from ziggurat.domain import Job, JobKind, Recipe
+from ziggurat.checks import Check, Findings, line
+from ziggurat.domain import FailureKind, Job, JobKind, Recipe
 from ziggurat.engine import Engine
-from ziggurat.errors import SpecError, ZigguratError
+from ziggurat.errors import CallFailed, SpecError
 from ziggurat.estimate import estimate, naive_usd
 from ziggurat.events import Decided, candidate_from_plain
-from ziggurat.inspection import Check
 from ziggurat.scripted import devices, script_of
-from ziggurat.stages import common, places, script_trial
+from ziggurat.spaces import TableSpace
+from ziggurat.stages import common, money, places, script_trial, surroundings
+from ziggurat.stores import Store
 
 STAGE = "preflight"
-FREE_MB = 200
 TRY_S = 600.0
 """Seconds for trying a device, beside what its own settings allow: its machine has to start."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Everything that a preflight has found.
+
+    Attributes:
+        checks: Verdicts, in the order in which they are shown.
+        facts: What later stages may use.
+        probes: Feasible candidates for probing, as plain JSON.
+        seconds: How long all of it took.
+    """
+
+    checks: list[Check]
+    facts: dict[str, Any]
+    probes: list[dict[str, Any]]
+    seconds: float
+
+    @property
+    def failed(self) -> list[Check]:
+        """Checks that are a reason to stop."""
+        return [c for c in self.checks if c.ok is False]
 
 
 def preflight(engine: Engine) -> list[Check]:
@@ -35,59 +60,95 @@ def preflight(engine: Engine) -> list[Check]:
     """
     if not common.begin(engine, STAGE):
         return []
-    checks, facts, probes = gather(engine)
-    bad = [c for c in checks if c.ok is False]
-    if bad:
-        raise SpecError("\n".join(line(c) for c in bad))
-    warnings = [line(c) for c in checks if c.ok is None]
-    summary = {**facts, "checks": len(checks), "warnings": warnings, "probes": json.dumps(probes)}
+    found = gather(engine, store=engine.run.store)
+    if found.failed:
+        raise SpecError("\n".join(line(c) for c in found.failed))
+    summary = {
+        **found.facts,
+        "checks": len(found.checks),
+        "warnings": [line(c) for c in found.checks if c.ok is None],
+        "seconds": round(found.seconds, 2),
+        "probes": json.dumps(found.probes),
+    }
     common.finish(engine, STAGE, common.OK, summary)
-    if script_of(engine.run.spec) is None or "epoch_s" in facts:
+    if script_of(engine.run.spec) is None or "epoch_s" in found.facts:
         forecast_facts(engine)
-    return checks
+    return found.checks
 
 
-def line(check: Check) -> str:
-    """A failed check as one line."""
-    return f"{check.text}; {check.cure}" if check.cure and check.cure not in check.text else check.text
-
-
-def gather(
-    engine: Engine, *, alone: bool = False
-) -> tuple[list[Check], dict[str, Any], list[dict[str, Any]]]:
-    """Run all checks: their verdicts, facts for later stages, and feasible candidates for probing.
+def gather(engine: Engine, *, alone: bool = False, store: Store | None = None) -> Found:
+    """Run all checks.
 
     Args:
         engine: Runs what has to run on machines.
         alone: No further stage follows, so a script is tried now in any case.
+        store: The store of the spec, if it names one.
     """
+    began, spec, folder = time.monotonic(), engine.run.spec, engine.run.folder
+    looks: dict[str, surroundings.Look] = {
+        "store": lambda: places.store(store),
+        "tracking": lambda: surroundings.tracking(spec, Path.cwd() / "runs" if alone else folder.parent),
+        "alerts": lambda: surroundings.alerts(spec),
+        "prices": lambda: surroundings.prices(spec),
+    }
+    with surroundings.together(looks) as asked:
+        first = Findings([money.criteria(spec), *money.limits(spec, engine.run.limit_usd)])
+        with first.step("reproducibility"):
+            same, versions = surroundings.reproducible(spec, Path.cwd())
+            first.checks += same
+        first.checks += places.launchers(spec)
+        worker = _inspected(engine, alone=alone)
+        first.checks += asked.found()
+    last = Findings()
+    with last.step("disk"):
+        last.checks.append(_disk(engine, worker.facts))
+    if not worker.failed and "epoch_s" in worker.facts and not isinstance(spec.space, TableSpace):
+        with last.step("forecast"):
+            last.checks += money.fits(spec, engine.run.history, worker.facts)
+    checks = [*first.checks, *worker.checks, *last.checks]
+    return Found(checks, {**worker.facts, **versions}, worker.probes, time.monotonic() - began)
+
+
+def _inspected(engine: Engine, *, alone: bool) -> Findings:
+    """What a worker finds out, and what trying devices and a script shows."""
     spec = engine.run.spec
-    checks = [_disk(engine), _tracking(engine), *_strategy(engine)]
-    checks += [*places.store(engine.run.store), *places.launchers(spec)]
-    try:
-        spec.alerts.check()
-        checks.append(Check("alerts", ok=True, text=f"{len(spec.alerts.urls)} channels"))
-    except ZigguratError as error:
-        checks.append(Check("alerts", ok=False, text=str(error)))
     key = f"service-inspect-{engine.run.history.length}-{engine.run.mark[-8:]}"
     count = max(spec.validation.candidates, 1)
-    found = engine.call(Job(key, JobKind.INSPECT, STAGE, count=count))
-    checks += [Check(**c) for c in found["checks"]]
-    if not any(c.ok is False for c in checks):
-        checks += _devices(engine, found)
-    if (alone or not spec.validation.enabled) and not any(c.ok is False for c in checks):
-        checks += script_trial.try_script(engine, found)
-    return checks, found["facts"], found["probes"]
+    try:
+        told = engine.call(Job(key, JobKind.INSPECT, STAGE, count=count))
+    except CallFailed as error:
+        return Findings([_ended(error)])
+    found = Findings([Check(**c) for c in told["checks"]], told["facts"], told["probes"])
+    if not found.failed:
+        _try_devices(engine, found)
+    if (alone or not spec.validation.enabled) and not found.failed:
+        with found.step("search.trainer", ours=True):
+            found.checks += script_trial.try_script(engine, told)
+    return found
 
 
-def _devices(engine: Engine, found: dict[str, Any]) -> list[Check]:
+def _ended(error: CallFailed) -> Check:
+    """A failed check about a worker that came to its end while it looked."""
+    text = f"the worker that looks at data and space has ended: {error}"
+    cure = "see the log of the service in the run directory"
+    if error.kind == FailureKind.OUT_OF_MEMORY.value:
+        cure = "raise launcher.memory_limit_mb, or make data or models smaller"
+    return Check("worker", ok=False, text=text, cure=cure)
+
+
+def _disk(engine: Engine, facts: Mapping[str, Any]) -> Check:
+    spec = engine.run.spec
+    models = spec.search.trials + (spec.retrain.k * spec.retrain.seeds if spec.retrain.enabled else 0)
+    return surroundings.disk(engine.run.folder, float(facts.get("checkpoint_mb", 0.0)), models)
+
+
+def _try_devices(engine: Engine, found: Findings) -> None:
     """Measure one small candidate on every device that only measuring shows to work; note how long it takes.
 
     Those are devices behind commands or behind a launcher of their own; the worker that inspects has looked
     at the others.
     """
-    smallest = min(found["probes"], key=_flops, default=None)
-    checks: list[Check] = []
+    smallest = min(found.probes, key=_flops, default=None)
     usable = set(devices(engine.run.spec, Recipe.SEARCH))
     for device in (d for d in engine.run.spec.devices if d.name in usable):
         patience = script_trial.patience_s(engine.run.spec) or getattr(device, "longest_s", None)
@@ -101,61 +162,14 @@ def _devices(engine: Engine, found: dict[str, Any]) -> list[Check]:
             device=device.name,
             exclusive=True,
         )
-        try:
+        with found.step("devices", ours=True):
             took = float(engine.call(job, TRY_S + (patience or 0.0))["profile_s"])
-        except ZigguratError as error:
-            checks.append(Check("devices", ok=False, text=str(error)))
-            continue
-        found["facts"][f"measure_s.{device.name}"] = round(took, 3)
-        checks.append(Check("devices", ok=True, text=f"{device.name} measures a small model in {took:.1f} s"))
-    return checks
+            found.facts[f"measure_s.{device.name}"] = round(took, 3)
+            found.good("devices", f"{device.name} measures a small model in {took:.1f} s")
 
 
 def _flops(probe: dict[str, Any]) -> float:
     return next((float(m["value"]) for m in probe["static"] if m["metric"] == "flops"), float("inf"))
-
-
-def _disk(engine: Engine) -> Check:
-    free = shutil.disk_usage(engine.run.folder).free / 1e6
-    text = f"{free:.0f} MB free for checkpoints in {engine.run.folder}"
-    return Check("disk", ok=free > FREE_MB, text=text, cure=f"make at least {FREE_MB} MB free")
-
-
-def _tracking(engine: Engine) -> Check:
-    """A tracking server that does not answer is a warning: it never stops a run."""
-    tracking = engine.run.spec.tracking
-    if not tracking.enabled:
-        return Check("tracking", ok=True, text="switched off")
-    parts = urlsplit(tracking.address(engine.run.folder.parent))
-    if parts.scheme not in {"http", "https"}:
-        return Check("tracking", ok=True, text=f"MLflow in a {parts.scheme.partition('+')[0]} database")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        socket.create_connection((parts.hostname or "", port), timeout=3).close()
-    except OSError as error:
-        text = f"tracking.uri: {parts.hostname}:{port} does not answer ({error})"
-        return Check("tracking", None, text, "start the server; until then events are kept and replayed")
-    return Check("tracking", ok=True, text=f"{parts.hostname}:{port} answers")
-
-
-def _strategy(engine: Engine) -> list[Check]:
-    """Whether the budget, the objectives and the strategy fit together."""
-    spec = engine.run.spec
-    limit = (
-        "no limit: set budget.limit_usd"
-        if spec.budget.limit_usd is None
-        else f"{spec.budget.limit_usd:g} USD"
-    )
-    priced = spec.launcher.usd_per_hour > 0
-    if spec.budget.limit_usd is not None and not priced:
-        cure = "set launcher.usd_per_hour to the price of an hour of a worker"
-        return [Check("budget", None, f"a limit of {limit}, but launcher.usd_per_hour is 0", cure)]
-    goals = ", ".join(
-        f"{o.metric} {o.goal.value}d from {o.reference:g}"
-        + (f" within {o.limit:g}" if o.limit is not None else "")
-        for o in spec.goals()
-    )
-    return [Check("budget", ok=True, text=limit), Check("success criteria", ok=True, text=goals)]
 
 
 def forecast_facts(engine: Engine) -> None:

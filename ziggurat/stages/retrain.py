@@ -1,61 +1,39 @@
-"""Full retraining: the K best architectures, the full recipe, several seeds."""
+"""Full retraining: the K best architectures, the full recipe, several seeds.
+
+What is retrained can be amended later (see `ziggurat.stages.again`): the stage is then opened again, and
+trains what is not there yet.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
-from ziggurat import pareto
-from ziggurat.answers import eligible
-from ziggurat.contexts import seed_for
+from ziggurat import amended
 from ziggurat.domain import Recipe, Trial
 from ziggurat.engine import Engine
 from ziggurat.events import Decided
-from ziggurat.lineage import replayed
-from ziggurat.stages import common
+from ziggurat.runs import Run
+from ziggurat.stages import approval, common, selection
+from ziggurat.stages.selection import STAGE
 from ziggurat.stages.validate import planner_for
-
-STAGE = "retrain"
 
 
 def retrain(engine: Engine) -> None:
-    """Select once, then train all seeds of all selected architectures.
+    """Select, then train all seeds of all selected architectures that have not been trained yet.
 
     One that inherited its beginning is trained with the hyperparameters of its whole lineage, each for the
     share of the epochs that it had in the search.
     """
-    settings = engine.run.spec.retrain
     if not common.begin(engine, STAGE):
         return
-    selected = _select(engine) if settings.enabled else []
-    if not selected:
-        common.finish(engine, STAGE, common.SKIPPED)
-        return
     run = engine.run
-    ways = [replayed(run.history, trial, run.spec.full_ladder()) for trial in selected]
-    pairs = [
-        (seed, trial, way)
-        for seed in range(settings.seeds)
-        for trial, way in zip(selected, ways, strict=True)
-    ]
-    common.propose(
-        engine,
-        (
-            common.proposed(
-                run.history,
-                STAGE,
-                index,
-                trial.candidate,
-                offset=index,
-                seed=seed_for(run.spec, STAGE, seed),
-                ladder=ladder,
-                lineage=lineage,
-                recipe=Recipe.RETRAIN,
-                static=common.static_of(trial),
-                origin=f"trial {trial.number}",
-            )
-            for index, (seed, trial, (ladder, lineage)) in enumerate(pairs)
-        ),
-    )
+    refused = approval.refusal(run.history)
+    chosen = _select(run) if run.spec.retrain.enabled and not refused else []
+    if not chosen:
+        common.finish(engine, STAGE, common.SKIPPED, {"reason": refused} if refused else None)
+        return
+    _propose(engine, chosen)
     step = engine.drive(planner_for(STAGE, reserve=False), STAGE)
     done = [t for t in run.history.of_stage(STAGE) if t.rung == t.top_rung]
     verdict = common.verdict_of(step)
@@ -64,30 +42,51 @@ def retrain(engine: Engine) -> None:
     common.finish(engine, STAGE, verdict, {"models": len(done), "reason": step.blocked})
 
 
-def _select(engine: Engine) -> list[Trial]:
-    """The selected search trials, best first; decided once and replayed afterwards."""
-    run, settings = engine.run, engine.run.spec.retrain
-    chosen = run.history.decision("selection")
-    if chosen is not None:
-        return [run.history.trials[n] for n in json.loads(str(chosen.facts["trials"]))]
-    goals = run.spec.goals()
-    done = eligible(run.history, goals)
-    if not done:
-        return []
-    reference = [o.loss(o.reference) for o in goals]
-    picked = pareto.pick(
-        [t.losses(goals) for t in done], reference, min(settings.k, len(done)), settings.method
+def _propose(engine: Engine, chosen: Sequence[Trial]) -> None:
+    """Make trials of the trainings that are missing."""
+    run = engine.run
+    first = len(run.history.of_stage(STAGE))
+    common.propose(
+        engine,
+        (
+            common.proposed(
+                run.history,
+                STAGE,
+                first + offset,
+                training.trial.candidate,
+                offset=offset,
+                seed=training.seed,
+                ladder=training.ladder,
+                lineage=training.lineage,
+                recipe=Recipe.RETRAIN,
+                static=common.static_of(training.trial),
+                origin=f"trial {training.trial.number}",
+            )
+            for offset, training in enumerate(selection.missing(run.spec, run.history, chosen))
+        ),
     )
-    trials = [done[i] for i in picked]
-    numbers = [t.number for t in trials]
+
+
+def _select(run: Run) -> list[Trial]:
+    """The selected search trials, best first; decided once for each revision, and replayed afterwards."""
+    history, revision = run.history, amended.revision(run.history)
+    chosen = history.decision("selection")
+    if chosen is not None and chosen.facts.get("revision", 0) == revision:
+        return [history.trials[n] for n in json.loads(str(chosen.facts["trials"]))]
+    trials = selection.selected(run.spec, history)
+    if not trials:
+        return []
+    asked = bool(amended.chosen(history))
+    method = "chosen" if asked else run.spec.retrain.method
+    many = f"{len(trials)} of {len(selection.candidates(run.spec, history))} trials at the top rung"
     run.record(
         [
             Decided(
                 "selection",
-                settings.method,
-                seen=run.history.length,
-                reason=f"{len(trials)} of {len(done)} trials at the top rung, by {settings.method}",
-                facts={"trials": json.dumps(numbers)},
+                method,
+                seen=history.length,
+                reason=f"{many}, as asked for" if asked else f"{many}, by {method}",
+                facts={"trials": json.dumps([t.number for t in trials]), "revision": revision},
             )
         ]
     )

@@ -10,11 +10,11 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ziggurat.checks import Check
 from ziggurat.contexts import seed_for
 from ziggurat.domain import FailureKind, Job, JobKind, Recipe
 from ziggurat.errors import CallFailed, ZigguratError
 from ziggurat.events import candidate_from_plain
-from ziggurat.inspection import Check
 from ziggurat.scripted import script_of
 from ziggurat.segments import climb
 

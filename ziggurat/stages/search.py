@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
-from ziggurat import pareto, plan, prices
+from ziggurat import pareto, plan, prices, proxies, rounds
+from ziggurat.analysis import narrow
 from ziggurat.answers import eligible
-from ziggurat.contexts import make_context
+from ziggurat.contexts import make_context, seed_for
 from ziggurat.domain import JobKind, TrialStatus
 from ziggurat.engine import Engine, Planner
 from ziggurat.errors import StageFailed
-from ziggurat.events import TrialEnded
+from ziggurat.events import Decided, TrialEnded
 from ziggurat.plan import Step
 from ziggurat.runs import Run
 from ziggurat.searchers import RandomSearch
@@ -19,33 +21,37 @@ from ziggurat.stages import common
 from ziggurat.stoppers import Never
 
 STAGE, BASELINE = "search", "baseline"
+CANDIDATES_PER_TRIAL = 4
+"""So many candidates are left at least for each trial of a round whose space is narrowed."""
 
 
 def search(engine: Engine) -> None:
-    """Run the search.
+    """Run the search, round by round.
 
     Raises:
-        StageFailed: Too many trials failed, or none reached the top rung within the limits.
+        StageFailed: Too many trials of a round failed, or none reached its top rung within the limits.
     """
-    if common.begin(engine, STAGE):
-        _search(engine)
+    for stage in engine.run.spec.searching:
+        if common.begin(engine, stage):
+            _begin_round(engine, stage)
+            _search(engine, stage)
     done = engine.run.history.stages[STAGE]
     if engine.run.spec.search.baseline and done is not None and done.verdict == common.OK:
         _compare(engine)
 
 
-def _search(engine: Engine) -> None:
-    step = engine.drive(search_planner(engine.run), STAGE, reserve=True)
+def _search(engine: Engine, stage: str) -> None:
+    step = engine.drive(search_planner(engine.run, stage), stage, reserve=True)
     verdict = common.verdict_of(step)
     run = engine.run
     if verdict == common.OK:
-        paused = run.history.with_status(STAGE, TrialStatus.PAUSED)
+        paused = run.history.with_status(stage, TrialStatus.PAUSED)
         run.record(
             TrialEnded(t.number, TrialStatus.STOPPED, reason=f"not promoted beyond rung {t.rung}")
             for t in paused
         )
     goals = run.spec.goals()
-    done = eligible(run.history, goals)
+    done = eligible(run.history, goals, stage)
     losses = [t.losses(goals) for t in done]
     volume = pareto.hypervolume(losses, [o.loss(o.reference) for o in goals]) if done else 0.0
     facts: dict[str, Any] = {
@@ -54,15 +60,61 @@ def _search(engine: Engine) -> None:
         "reason": step.blocked,
     }
     if verdict == common.OK and not done:
-        verdict, facts["reason"] = common.FAILED, _nothing(run)
-    common.finish(engine, STAGE, verdict, facts)
+        verdict, facts["reason"] = common.FAILED, _nothing(run, stage)
+    common.finish(engine, stage, verdict, facts)
     if verdict == common.FAILED:
-        raise StageFailed(f"search: {facts['reason']}")
+        raise StageFailed(f"{stage}: {facts['reason']}")
 
 
-def _nothing(run: Run) -> str:
+def _begin_round(engine: Engine, stage: str) -> None:
+    """Take over what the round before has found: where its best lie, and these themselves."""
+    run = engine.run
+    spec, earlier = run.spec.at(stage), rounds.before(run.spec, stage)
+    if earlier is None:
+        return
+    goals = run.spec.goals()
+    done = eligible(run.history, goals, earlier)
+    if spec.search.narrow and rounds.decided(run.history, stage) is None:
+        run.record([_narrowing(run, stage, earlier)])
+    if not done or not spec.search.again:
+        return
+    losses, reference = [t.losses(goals) for t in done], [o.loss(o.reference) for o in goals]
+    count = min(spec.search.again, len(done), spec.search.trials)
+    best = pareto.pick(losses, reference, count, "hypervolume")
+    common.propose(
+        engine,
+        (
+            common.proposed(
+                run.history,
+                stage,
+                index,
+                done[i].candidate,
+                offset=index,
+                seed=seed_for(run.spec, stage, index),
+                ladder=proxies.ladder(run.spec, run.history, stage),
+                static=tuple(done[i].static.values()),
+                origin=f"trial {done[i].number} of {earlier}",
+            )
+            for index, i in enumerate(best)
+        ),
+    )
+
+
+def _narrowing(run: Run, stage: str, earlier: str) -> Decided:
+    """In which part of the space a round begins, and why."""
+    space = rounds.space_of(run.spec, run.history, earlier)
+    wanted = CANDIDATES_PER_TRIAL * run.spec.at(stage).search.trials
+    found = narrow.narrower(space, run.history.of_stage(earlier), run.spec.goals(), wanted=wanted)
+    facts: dict[str, Any] = {"stage": stage, "kept": found.kept}
+    if found.changed:
+        facts["space"] = json.dumps(found.space)
+    verdict = "narrower" if found.changed else "same"
+    return Decided(rounds.DECISION, verdict, None, None, run.history.length, "; ".join(found.reasons), facts)
+
+
+def _nothing(run: Run, stage: str) -> str:
     """What is said of a search without an eligible trial: where most have failed, with what."""
-    trials = run.history.of_stage(STAGE)
+    trials = run.history.of_stage(stage)
     failed = [t for t in trials if t.status is TrialStatus.FAILED]
     text = "no trial reached the top rung with all limits kept"
     if 2 * len(failed) <= len(trials):
@@ -89,7 +141,7 @@ def _device_free(engine: Engine) -> bool | None:
 
 def search_planner(run: Run, stage: str = STAGE) -> Planner:
     """The plan of the search, or of its random baseline, whose trials all go to the top rung."""
-    settings = run.spec.search
+    settings = run.spec.at(stage).search
     random = stage == BASELINE
 
     def planner(engine: Engine, free: int) -> Step:

@@ -88,5 +88,8 @@ class Store(Protocol):
     def delete(self, keys: Iterable[str]) -> None:
         """Remove things; what is not there is no error."""
 
+    def utc(self) -> float | None:
+        """The time by the clock of whatever keeps the bytes, to a second; None if it does not tell."""
+
     def tidy(self, older_s: float = STALE_S) -> int:
         """Remove what killed processes have left half-written so long ago; how many things that were."""

@@ -12,6 +12,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -209,6 +210,14 @@ class Bucket:
         """Give up uploads in parts that killed processes have left, if older than that; how many."""
         with self._told("tidied", ""):
             return s3_transfer.tidy(self._call, self._setting.bucket, self._path(""), older_s)
+
+    def utc(self) -> float | None:
+        """The server's time, as it stands in its answers."""
+        asked = {"Bucket": self._setting.bucket, "Prefix": self._path("nothing/"), "MaxKeys": 1}
+        with self._told("listed", ""):
+            answer = self._call(lambda client: client.list_objects_v2(**asked))
+        told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        return None if told is None else parsedate_to_datetime(told).timestamp()
 
     def _path(self, key: str) -> str:
         return f"{self._setting.prefix}/{key}" if self._setting.prefix else key

@@ -245,12 +245,25 @@ def _learned(objective: Objective) -> Learned:
 def _features(
     context: Context, tried: Sequence[Candidate], table: FloatArray, like: Features | None
 ) -> Features:
-    """Features of candidates: unordered choices as codes, ordered ones as coordinates, static metrics."""
-    candidates = [context.twins.get(c, c) for c in tried]
-    words = _words(context.choices)
+    """Features of candidates, each taken for the one that stands for all of its kind."""
+    return features_of(context.choices, [context.twins.get(c, c) for c in tried], table, like)
+
+
+def features_of(
+    choices: Choices, candidates: Sequence[Candidate], table: FloatArray, like: Features | None = None
+) -> Features:
+    """Features of candidates: unordered choices as codes, ordered ones as coordinates, static metrics.
+
+    Args:
+        choices: Of the space.
+        candidates: By row.
+        table: (n, metrics) static metrics, without NaN.
+        like: Features whose scaling is kept.
+    """
+    words = _words(choices)
     codes: list[list[int]] = []
     ordered: list[list[float]] = []
-    for name, choice in context.choices.items():
+    for name, choice in choices.items():
         if isinstance(choice, Values) and not choice.ordered:
             if choice.size <= SYMBOLS:
                 codes.append([words[str(c.choices.get(name))] for c in candidates])

@@ -1,4 +1,4 @@
-"""Kendall's tau, its interval, and what probes on the subset show, against values worked out by hand."""
+"""Kendall's tau and its interval, against values worked out by hand and other implementations."""
 
 import math
 
@@ -7,11 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support import CHOICES, Story
-from ziggurat import choices
-from ziggurat.domain import Fidelity
-from ziggurat.stages.subset import subset_facts
-from ziggurat.stages.validate import kendall, tau_interval
+from ziggurat.stages.agreement import DRAWS, bootstrap, inverted, kendall, tau_interval
 
 
 @pytest.mark.parametrize(
@@ -49,9 +45,41 @@ def test_the_interval_holds_tau_and_stays_within_its_bounds(pairs, confidence):
     assert math.isnan(tau) or low <= tau <= high
 
 
-def test_a_reversed_ranking_is_below_any_gate_above_minus_one():
+def test_a_reversed_ranking_of_eight_is_below_the_usual_gate():
     cheap = list(range(8))
-    assert tau_interval(cheap, cheap[::-1], 0.9, np.random.default_rng(0)) == (-1.0, -1.0, -1.0)
+    tau, low, high = tau_interval(cheap, cheap[::-1], 0.9, np.random.default_rng(0))
+    assert (tau, low) == (-1.0, -1.0)
+    assert -0.9 < high < -0.6  # even then not all of eight more candidates need be reversed
+
+
+@pytest.mark.parametrize("n", [3, 4, 6, 12])
+def test_perfect_order_of_few_is_no_certainty_though_the_bootstrap_says_so(n):
+    order = np.arange(float(n))
+    assert bootstrap(order, order, 0.9, np.random.default_rng(0)) == (1.0, 1.0) or n == 3
+    tau, low, high = tau_interval(order, order, 0.9, np.random.default_rng(0))
+    assert (tau, high) == (1.0, 1.0)
+    assert low < 0.95
+
+
+def test_the_end_of_the_simulated_interval_is_where_the_finding_becomes_rare():
+    """At a true tau of 0 one sixth of three pairs is in perfect order: one of 3! orders."""
+    low, _ = inverted(1.0, 3, 1 - 2 / 6)
+    assert low == pytest.approx(0.0, abs=0.06)
+    assert DRAWS >= 1000  # so that the sixth is met within a few hundredths
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+    """Candidates in two groups, which formulas for normal data take for more than they are."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(2, size=4000)
+    cheap, dear = group + rng.normal(0, 0.3, 4000), group + rng.normal(0, 0.3, 4000)
+    true = kendall(cheap[:1500], dear[:1500])
+    held = 0
+    for _ in range(60):
+        pick = rng.choice(4000, 8, replace=False)
+        _, low, high = tau_interval(cheap[pick], dear[pick], 0.9, rng)
+        held += low <= true <= high
+    assert held >= 50  # 54 are expected at 90 %; fewer than 50 happen once in 30 times at that
 
 
 def test_few_candidates_leave_the_gate_open():
@@ -73,36 +101,3 @@ def test_more_confidence_is_a_wider_interval():
 def test_an_unknown_tau_has_the_whole_interval():
     tau, low, high = tau_interval([1, 1, 1], [1, 2, 3], 0.9, np.random.default_rng(0))
     assert (math.isnan(tau), low, high) == (True, -1.0, 1.0)
-
-
-def probes(values, failed=0):
-    """Trials of candidates with the accuracies of their seeds."""
-    story = Story(ladder=(Fidelity(1),))
-    for accuracies in values:
-        candidate = choices.sample(CHOICES, story.context().rng)
-        for accuracy in accuracies:
-            number = story.propose(candidate)
-            story.finish(number, val_accuracy=accuracy)
-    for _ in range(failed):
-        story.fail(story.propose(choices.sample(CHOICES, story.context().rng)))
-    return story.history.of_stage("search")
-
-
-def test_facts_of_the_subset_by_hand():
-    facts = subset_facts(probes([(0.5, 0.7), (0.8, 0.8)], failed=1), "val_accuracy", 0.1, 100)
-    assert facts.best == 0.8
-    assert facts.failed_share == 0.2
-    assert facts.margin == pytest.approx(3 * math.sqrt(0.1 * 0.9 / 100))
-    assert facts.signal == pytest.approx(math.sqrt(2) * 0.1)  # of the means 0.6 and 0.8
-    assert facts.noise == pytest.approx(0.1)  # of the variances 0.02 and 0
-
-
-def test_probes_that_all_fail_have_no_best():
-    facts = subset_facts(probes([], failed=3), "val_accuracy", 0.1, 100)
-    assert math.isnan(facts.best)
-    assert (facts.failed_share, facts.signal, facts.noise) == (1.0, 0.0, 0.0)
-
-
-def test_one_seed_shows_no_noise_and_one_candidate_no_signal():
-    assert subset_facts(probes([(0.5,), (0.9,)]), "val_accuracy", 0.1, 100).noise == 0.0
-    assert subset_facts(probes([(0.5, 0.9)]), "val_accuracy", 0.1, 100).signal == 0.0

