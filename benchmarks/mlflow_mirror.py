@@ -3,14 +3,14 @@
 The journal of a search of some hours is made up (three rungs, a third of the trials reaching each next one,
 three metrics an epoch), and mirrored as the mirror's thread does it: what has happened since the last batch
 is written, and then it rests. Time between batches is not waited for, it is taken from the events' own times.
-Everything is measured in one run, against SQLite and, with `--server`, against MLflow's server on PostgreSQL:
+Everything is measured in one run, against SQLite and, with `--on server`, MLflow's server on PostgreSQL:
 
     (a) the whole search, at its pace;
     (b) the same with the server away for a fifth of the time, and what catching up takes;
     (c) what a controller feels that does its own work meanwhile: how late it wakes up, while the thread of a
         real mirror writes the whole journal without rests, which is the worst there is.
 
-    python -m benchmarks.mlflow_mirror [--trials 2000] [--hours 2] [--server] [--json OUT]
+    python -m benchmarks.mlflow_mirror [--trials 2000] [--hours 2] [--on sqlite server] [--json OUT]
 """
 
 from __future__ import annotations
@@ -242,14 +242,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--hours", type=float, default=2.0)
-    parser.add_argument("--server", action="store_true", help="also MLflow's server on PostgreSQL")
+    parser.add_argument("--on", nargs="+", choices=["sqlite", "server"], default=["sqlite"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        root = (folder / "artifacts").as_uri()
-        found = {"sqlite": measured("SQLite", f"sqlite:///{folder / 'mlflow.db'}", root, folder, options)}
-        if options.server:
+        root, found = (folder / "artifacts").as_uri(), {}
+        if "sqlite" in options.on:
+            uri = f"sqlite:///{folder / 'mlflow.db'}"
+            found["sqlite"] = measured("SQLite", uri, root, folder, options)
+        if "server" in options.on:
             from tests.servers import mlflow, postgres
 
             database = postgres.start(folder)

@@ -158,9 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the searches of the command line and print their table."""
     options = parser().parse_args(arguments)
     written = []
-    print(
-        "| table | first search | trials | left | hypervolume inside | least | missed | front inside | best |"
-    )
+    heads = ["table", "first search", "trials", "left", "hypervolume inside", "least", "missed"]
+    print(f"| {' | '.join([*heads, 'front inside', 'then', 'else'])} |")
     print(f"| {' | '.join(['---'] * 10)} |")
     for name in options.only or SOURCES:
         for strategy in options.strategies:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ziggurat import publishing, report, runs
+from ziggurat.budget import limit_usd
 from ziggurat.checks import Check, counts
 from ziggurat.estimate import estimate
 from ziggurat.history import History
@@ -90,9 +91,18 @@ def status_data(spec: Spec, history: History, where: str) -> dict[str, Any]:
         "hypervolume": summary.hypervolume,
         "front": len(summary.front),
         "cost_usd": summary.cost_usd,
-        "limit_usd": spec.budget.limit_usd,
+        "limit_usd": limit_usd(spec.budget, history),
         "forecast_usd": sum(row.usd for row in estimate(spec, history)),
+        "waits_for": _waits_for(history, where),
     }
+
+
+def _waits_for(history: History, where: str) -> str:
+    """What somebody has to do before the run goes on; empty if nothing."""
+    asked = history.decision("approval")
+    if asked is None or asked.verdict != "wanted":
+        return ""
+    return f"{asked.reason} Answer with: ziggurat approve {where}"
 
 
 def status_text(data: Mapping[str, Any]) -> str:
@@ -106,6 +116,7 @@ def status_text(data: Mapping[str, Any]) -> str:
         f"{t['failed']} failed, {t['open']} open)\n"
         f"front: {data['front']} points, hypervolume {data['hypervolume']:.5g}\n"
         f"cost: {data['cost_usd']:.4g} USD of a forecast of {data['forecast_usd']:.4g} USD, {limit}"
+        + (f"\nwaits: {data['waits_for']}" if data.get("waits_for") else "")
         + "".join(f"\n{_space(place, kinds)}" for place, kinds in data.get("space_bytes", {}).items())
     )
 

@@ -12,6 +12,7 @@ from ziggurat import runs, stages
 from ziggurat.alerting import Alerting
 from ziggurat.domain import RunStatus
 from ziggurat.events import Alert, Decided
+from ziggurat.journal_mirror import Mirror
 from ziggurat.lease import WATCH
 
 pytestmark = pytest.mark.slow
@@ -68,19 +69,13 @@ def test_a_crash_that_a_watcher_told_is_not_told_by_the_resumed_run(tmp_path: Pa
 def test_a_store_that_goes_away_is_told_at_the_end_of_the_run(
     tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain_ = settings(hook)
     store = MemoryStore()
-    run = create(tmp_path, plain_)
-    run.close()
-    from ziggurat.journal_mirror import Mirror
-
-    mirror = Mirror(store)
-    mirror.take()
-    mirror.settle(run.folder / "journal.jsonl")
-    again = runs.open_run(run.folder)
-    again.mirror = mirror
-    mirror.settle(run.folder / "journal.jsonl")
-    with pytest.raises(runs.Interrupted), session(again) as here:
+    run = create(tmp_path, settings(hook))
+    run.mirror = Mirror(store)
+    run.mirror.take()
+    run.mirror.settle(run.folder / "journal.jsonl")
+    with session(run) as here:
         monkeypatch.setattr(store, "before", outage)
-        here.run.record([Alert("x", "info", "something")])
+        with pytest.raises(runs.Interrupted):
+            here.run.record([Alert("x", "info", "something")])
     assert "The store cannot be written" in heard(hook)

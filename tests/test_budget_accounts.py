@@ -403,6 +403,7 @@ def test_what_a_dead_run_can_have_spent_is_what_its_journal_says_with_what_it_ha
     [
         ({"name": "Vision Team"}, "budget.account.name"),
         ({"limit_usd": 0}, "budget.account.limit_usd"),
+        ({"limit_usd": None}, "budget.account.limit_usd"),
         ({"step_usd": 11.0}, "lower step_usd"),
         ({"period": "week"}, "budget.account.period"),
         ({"store": None}, "budget.account.store"),
@@ -414,4 +415,11 @@ def test_a_senseless_account_is_refused(tmp_path, changes, words):
     plain = shared(tmp_path, 10.0)
     plain["budget"]["account"] |= changes
     with pytest.raises(SpecError, match=words):
+        specs.parse(plain, "test")
+
+
+def test_a_key_that_an_account_lacks_is_named_as_the_account_s_own(tmp_path):
+    plain = shared(tmp_path, 10.0, limit_usd=5.0)
+    del plain["budget"]["account"]["limit_usd"]
+    with pytest.raises(SpecError, match=r"budget\.account\.limit_usd: missing"):
         specs.parse(plain, "test")

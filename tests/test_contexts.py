@@ -71,13 +71,25 @@ def test_the_reserve_holds_retraining_and_measuring_and_at_most_half_of_the_limi
         "budget": {"stop_margin_s": 2.0},
     }
     story = told(1.0)
-    # 6 models x 10 epochs x 1.2; each on the test part and on one device, and 3 s to export it; the margin
-    assert reserve_usd(parsed(**changes), story.history) == pytest.approx(72 + 12 + 18 + 2)
+    # 6 models x 10 epochs x 1.2; each on the test part, on one device, and exported in 3 s; two workers stop
+    assert reserve_usd(parsed(**changes), story.history) == pytest.approx(72 + 12 + 18 + 2 * 2.5)
     limited = parsed(**{**changes, "budget": {"limit_usd": 100, "stop_margin_s": 2.0}})
     assert reserve_usd(limited, story.history) == 50.0
     story.add(Amended({"budget.limit_usd": 500.0}))
-    assert reserve_usd(limited, story.history) == pytest.approx(104)
+    assert reserve_usd(limited, story.history) == pytest.approx(107)
     assert reserve_usd(parsed(**{**changes, "retrain": {"enabled": False}}), story.history) == 0.0
+    own = parsed(**{**changes, "budget": {"stages": {"retrain": 20.0, "measure": 4.0}}})
+    assert reserve_usd(own, story.history) == 24.0
+
+
+def test_of_machines_that_are_held_the_reserve_pays_all_for_as_long_as_it_takes():
+    changes = {
+        "launcher": {"kind": "local", "usd_per_hour": 3600, "charge": "held"},
+        "retrain": {"k": 1, "seeds": 3, "epochs": 10},
+        "budget": {"stop_margin_s": 2.0},
+    }
+    # three models on two workers take as long as two: 20 epochs x 1.2, 2.5 s to stop, then 3 x (1 + 1 + 3) s
+    assert reserve_usd(parsed(**changes), told(1.0).history) == pytest.approx(2 * (24 + 2.5 + 15))
 
 
 def test_known_metrics_are_given_and_others_left_out():

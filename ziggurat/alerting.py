@@ -53,6 +53,7 @@ class Alerting:
         self._notifier.replay(past)
         resources = getattr(spec.launcher, "resources", None)
         self._watch = Watch(
+            where=str(run.folder),
             workers=spec.search.workers,
             budget=spec.budget,
             gpus=getattr(resources, "gpus", 0) > 0,

@@ -188,4 +188,3 @@ class Session:
             self._last_alerts()
         finally:
             self.run.close()
-

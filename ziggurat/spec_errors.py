@@ -110,7 +110,8 @@ def _path(raw: Any, plain: object) -> str:  # noqa: ANN401 - pydantic's error di
 def _is_member(here: Mapping[Any, Any], part: object, after: object) -> bool:
     """Whether a step names a member of a union, though it looks like a key: the next is a key beside it."""
     inside = here[part]
-    return after in here and not (isinstance(inside, Mapping) and after in inside)
+    section = isinstance(inside, Mapping) and (after in inside or here.get("kind") != part)
+    return after in here and not section
 
 
 def _discriminator(raw: Any) -> str:  # noqa: ANN401

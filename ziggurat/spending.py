@@ -108,7 +108,6 @@ class Spending:
 
     def rules(self, stage: str, *, reserve: bool) -> Rules:
         """The money part of the rules of a stage, as it is now."""
-        spec, history = self._run.spec, self._run.history
         return Rules(
             limit_usd=self._run.limit_usd,
             reserve_usd=self._reserve_usd(stage) if reserve else 0.0,

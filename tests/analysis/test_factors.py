@@ -57,11 +57,11 @@ def test_every_interval_excludes_nothing(found):
 
 def test_chance_alone_is_hardly_ever_called_a_factor():
     hits = 0
-    for seed in range(30):
+    for seed in range(20):
         noise = trained(drawn(CHOICES, 60, seed), lambda c, r: {"val_accuracy": 0.5 + r.normal(0, 0.1)}, seed)
         # the best are chosen by the very values that are compared
         hits += bool(separating(CHOICES, noise, (ACCURACY,)))
-    assert hits <= 4
+    assert hits <= 3
 
 
 def test_price_of_a_good_choice_is_said():

@@ -25,7 +25,7 @@ def outcome(candidate, rng):
 
 @pytest.fixture(scope="module")
 def found():
-    trials = trained(drawn(CHOICES, 160), outcome)
+    trials = trained(drawn(CHOICES, 130), outcome)
     return {(i.metric, i.choice): i for i in importance.of(CHOICES, trials, (ACCURACY, PARAMETERS))}
 
 
@@ -54,7 +54,7 @@ def test_metric_over_decades_is_explained_on_a_logarithmic_scale(found):
 def test_share_of_one_cause_among_two_is_its_part_of_the_variance():
     two = {"big": Values(values=[0, 1]), "small": Values(values=[0, 1])}
     trials = trained(
-        drawn(two, 300),
+        drawn(two, 200),
         lambda c, r: {"val_accuracy": 0.3 + 0.2 * c.choices["big"] + 0.1 * c.choices["small"]},
     )
     shares = {i.choice: i.share for i in importance.of(two, trials, (ACCURACY,))}
@@ -66,8 +66,8 @@ def test_choice_of_one_value_is_left_out(found):
     assert not any(choice == "fixed" for _, choice in found)
 
 
-def test_same_trials_give_the_same_numbers(found):
-    trials = trained(drawn(CHOICES, 60), outcome)
+def test_same_trials_give_the_same_numbers():
+    trials = trained(drawn(CHOICES, 30), outcome)
     assert importance.of(CHOICES, trials, (ACCURACY,)) == importance.of(CHOICES, trials, (ACCURACY,))
 
 

@@ -5,7 +5,7 @@ import pytest
 from benchmarks import alerts
 
 
-@pytest.mark.parametrize("trials", [100, 1500])
+@pytest.mark.parametrize("trials", [50, 500])
 def test_a_tick_takes_far_less_than_five_milliseconds_of_the_processor(trials: int) -> None:
     found = alerts.measure(trials)
     assert found["mean_of_last_1000_ms"] < 2.0

@@ -731,4 +731,4 @@ def test_the_template_makes_a_queue_and_roles_that_the_launcher_can_use(account)
     found = iam.get_policy_version(PolicyArn=made["StorePolicyArn"], VersionId=version)
     objects, listing = found["PolicyVersion"]["Document"]["Statement"]
     assert objects["Resource"] == "arn:aws:s3:::bucket/ziggurat/*"
-    assert listing["Condition"] == {"StringLike": {"s3:prefix": ["ziggurat", "ziggurat/*"]}}
+    assert listing["Condition"] == {"StringLikeIfExists": {"s3:prefix": ["ziggurat", "ziggurat/*"]}}

@@ -93,6 +93,7 @@ def test_a_stop_by_the_budget_is_over_when_there_is_more(run: Any, desk: Desk) -
     ("body", "key"),
     [
         (Decided("gate", "stop", reason="tau"), "gate_stopped"),
+        (Decided("subset", "stop", reason="nothing learns"), "gate_stopped"),
         (StageFinished("search", "failed"), "stage_failed/search"),
         (StageFinished("search", "ok"), "stage_finished/search"),
         (StageFinished("search", "stopped_by_budget"), "stage_finished/search"),
@@ -126,6 +127,8 @@ def test_a_skipped_stage_is_not_told(run: Any) -> None:
 def test_a_weak_proxy_is_told_if_the_run_goes_on(run: Any, desk: Desk) -> None:
     run.add(Decided("gate", "go", facts={"tau": 0.5, "gate_tau": 0.2}))
     assert desk.keys() == []
+    run.add(Decided("gate", "overridden", facts={"tau": 0.1, "gate_tau": 0.2}))  # told by who overrides
+    assert desk.keys() == []
     run.add(Decided("gate", "go", facts={"tau": 0.1, "gate_tau": 0.2}))
     assert desk.tell() == ["weak_proxy"]
     run.clock += 1
@@ -158,7 +161,7 @@ def test_a_crash_that_a_watcher_has_told_is_not_told_again(run: Any, desk: Desk)
 def test_approval_is_wanted_until_somebody_has_answered(run: Any, desk: Desk) -> None:
     run.add(Decided("approval", "wanted", reason="3 candidates, 12 USD"))
     assert desk.tell() == ["approval_wanted"]
-    assert "ziggurat approve toy-1" in run.history.alerts["approval_wanted"].text
+    assert "ziggurat approve RUN" in run.history.alerts["approval_wanted"].text
     assert desk.keys(25 * HOUR) == ["approval_wanted"]
     run.add(Decided("approval", "approved"))
     assert desk.tell() == ["-approval_wanted"]

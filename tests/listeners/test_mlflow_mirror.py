@@ -232,6 +232,30 @@ def test_a_child_deleted_by_hand_does_not_hold_up_the_others(
     assert sorted(mirrored(place, "deleted")[1]) == [1, 5]
 
 
+def test_a_parent_deleted_by_hand_is_made_anew_with_everything(
+    run: Any, place: Place, tmp_path: Path
+) -> None:
+    search(run, "orphans", 2)
+    mirror = MlflowMirror(Tracking(), place, tmp_path, About(run.objectives))
+    mirror.hurry(on=True)
+    run.feed(mirror)
+    until(lambda: not mirror.pending)
+    client = mlflow_client.connect(place)
+    before, gone = len(run.events), mirrored(place, "orphans")[0].info.run_id
+    client.delete_run(gone)
+    run.propose(7)
+    run.train(7)
+    run.end()
+    run.feed(mirror, since=before)
+    assert mirror.close(LONG_S) == 0
+    parent, children = mirrored(place, "orphans")
+    assert parent.info.run_id != gone
+    assert {c.data.tags["mlflow.parentRunId"] for c in children.values()} == {parent.info.run_id}
+    curve = client.get_metric_history(parent.info.run_id, "spent_usd")
+    assert [m.step for m in curve][:2] == [0, 1]
+    assert client.get_metric_history(parent.info.run_id, "best_val_accuracy")[0].step == 1
+
+
 def test_an_unreachable_server_neither_blocks_nor_raises_and_is_told_once(
     run: Any, nowhere: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -41,7 +41,11 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_whole_run_is_tracked_registered_promoted_and_can_be_repeated(
-    mlflow_server: MlflowServer, s3_server: S3Server, postgres: Postgres, tmp_path: Path
+    mlflow_server: MlflowServer,
+    s3_server: S3Server,
+    postgres: Postgres,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     settings = {"uri": mlflow_server.url, "tags": {"team": "vision"}}
     plain = real.plain(name="served", tracking=settings, retrain={"k": 2, "seeds": 1, "epochs": 2})
@@ -52,6 +56,7 @@ def test_a_whole_run_is_tracked_registered_promoted_and_can_be_repeated(
         here.publish()
         here.write_report(here.status())
         run.finish(here.status())
+    assert capfd.readouterr().out == "", "standard output is for what a command prints"
     _, page = publishing.look(run.folder, run.spec, run.history)
     assert page.startswith(f"{mlflow_server.url}/#/compare-runs?runs=")
     plain_cursor = json.loads((run.folder / "mlflow.json").read_text())

@@ -23,6 +23,7 @@ from ziggurat.events import (
     StageFinished,
     TrialProposed,
 )
+from ziggurat.listeners import channels
 from ziggurat.listeners.alert_rules import OVER, Rules
 from ziggurat.listeners.alerts import Alerts
 from ziggurat.listeners.channels import CAPACITY
@@ -268,10 +269,9 @@ def provoke(run: Any) -> None:
 
 
 def test_every_rule_speaks_once_and_every_word_arrives_once(
-    run: Any,
-    hook: Hook,
-    mailbox: Mailbox,
+    run: Any, hook: Hook, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(channels, "PACE_S", 0.01)
     provoke(run)
     told = [e.body for e in run.events if isinstance(e.body, Alert)]
     raised = Counter(a.rule for a in told if a.state == "raised")

@@ -220,3 +220,22 @@ def test_predicted_latencies_are_said_to_be(make_story, make_spec):
     case = case_of(make_spec(3), story.history)
     text = questions.speed(case, pick(case.summary))
     assert text == "0.200 ms (p50) on laptop, predicted by a table, ± 5.0 %."
+
+
+def test_what_the_validation_said_is_told(make_story, make_spec):
+    from ziggurat.report.verdicts import before
+
+    story = make_story()
+    story.begin("validate")
+    story.tell(Decided("subset", "go", reason="probes learn and differ"))
+    story.tell(
+        Decided("proxy_choice", "chosen", reason="the lowest rung is 1 epoch, the cheapest that agrees")
+    )
+    case = case_of(make_spec(1), story.history)
+    choice, subset = before(case)
+    assert choice == "The lowest rung is 1 epoch, the cheapest that agrees."
+    assert subset == "On the subset: probes learn and differ. Verdict: go."
+    story.end("validate", explained="All candidates learn; 96 % of the variance lies between them.")
+    assert before(case)[1] == (
+        "On the subset: All candidates learn; 96 % of the variance lies between them. Verdict: go."
+    )

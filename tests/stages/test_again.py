@@ -101,7 +101,7 @@ def test_whoever_asks_for_it_approves_of_it(tmp_path):
         ({"k": 0}, "--k 0: must be at least 1"),
         ({"seeds": 0}, "--seeds 0: must be at least 1"),
         ({"add_usd": -1.0}, "--add-usd -1: must not be negative"),
-        ({}, "are retrained with 2 seeds already; name others by --trials"),
+        ({}, r"trials \d, \d are retrained with 2 seeds already; name others by --trials"),
     ],
 )
 def test_a_wish_that_cannot_be_met_is_one_line_and_changes_nothing(run, wish, words):

@@ -1,4 +1,4 @@
-"""The watchdog over a store: a run whose machine is gone is told from anywhere, by one of several watchers."""
+"""The watchdog over a store: a run whose machine is gone is told from anywhere, by one watcher."""
 
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit

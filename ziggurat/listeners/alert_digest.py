@@ -39,7 +39,7 @@ from ziggurat.listeners.improvement import Growth, Mark
 
 SAMPLE = 200
 """Random candidates whose mean distance others are compared with."""
-KEPT = frozenset({"budget", "gate", "approval"})
+KEPT = frozenset({"budget", "subset", "gate", "approval"})
 """Kinds of decisions that rules are about."""
 
 

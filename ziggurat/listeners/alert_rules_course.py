@@ -71,8 +71,8 @@ class ApprovalWanted(Lasting):
         found = scene.digest.decided("approval")
         if found is not None and found[1].verdict == "wanted" and not scene.digest.over:
             text = found[1].reason or "It goes on when that is answered."
-            run = scene.history.run_id
-            yield Case("approval_wanted", "Approval is wanted", f"{text} Answer with: ziggurat approve {run}")
+            text = f"{text} Answer with: ziggurat approve {scene.watch.where}"
+            yield Case("approval_wanted", "Approval is wanted", text)
 
 
 class RunFinishedRule(Rule):
@@ -88,9 +88,10 @@ class RunFinishedRule(Rule):
         if end.status is RunStatus.FAILED:
             return
         words = end.status.value.replace("_", " ")
-        text = f"{scene.digest.proposals} trials, {scene.history.spent_usd:.4g} USD." + (
-            f" {end.reason}." if end.reason else ""
-        )
+        text = f"{scene.digest.proposals} trials, {scene.history.spent_usd:.4g} USD."
+        text += f" {end.reason}." if end.reason else ""
+        if end.status is RunStatus.INTERRUPTED:
+            text += f" Continue with: ziggurat resume {scene.watch.where}"
         yield Case(f"run_finished/{end.status.value}", f"The run has ended: {words}", text, utc)
 
 

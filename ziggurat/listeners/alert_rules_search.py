@@ -105,7 +105,7 @@ class WeakProxy(Rule):
         for utc, gate in scene.digest.decisions:
             tau, least = gate.facts.get("tau"), gate.facts.get("gate_tau")
             numbers = isinstance(tau, (int, float)) and isinstance(least, (int, float))
-            if gate.kind == "gate" and gate.verdict != "stop" and numbers and tau < least:  # type: ignore[operator]
+            if gate.kind == "gate" and gate.verdict == "go" and numbers and tau < least:  # type: ignore[operator]
                 title = f"The proxy ranks weakly: Kendall's tau is {tau:.2f}, the gate is {least:g}"
                 yield Case("weak_proxy", title, gate.reason, utc)
 
@@ -118,5 +118,5 @@ class GateStopped(Rule):
     def cases(self, scene: Scene) -> Cases:
         """One for each time."""
         for utc, gate in scene.digest.decisions:
-            if gate.kind == "gate" and gate.verdict == "stop":
+            if gate.kind in {"subset", "gate"} and gate.verdict == "stop":
                 yield Case("gate_stopped", "A gate has stopped the run", gate.reason, utc)

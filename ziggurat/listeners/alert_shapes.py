@@ -27,6 +27,7 @@ class Watch:
     """What the rules need to know besides events, settings and the time.
 
     Attributes:
+        where: How the command line is told of the run.
         workers: Segments that can run at the same time.
         since_utc: When this controller took the run; an earlier silence is nobody's fault.
         ledger: The account, with the forecast of what is to come.
@@ -39,6 +40,7 @@ class Watch:
         told_utc: When a watcher outside has told of a silence of this run.
     """
 
+    where: str = "RUN"
     workers: int = 1
     since_utc: float = 0.0
     ledger: Ledger | None = None

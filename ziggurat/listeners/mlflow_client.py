@@ -50,6 +50,7 @@ _DATABASE = re.compile(r"^(?:.*\()?\((?:sqlite3|psycopg2|pymysql)\.\w[\w.]*\) ([
 """What a database says of itself, inside of what SQLAlchemy says of it."""
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

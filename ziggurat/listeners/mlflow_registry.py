@@ -114,7 +114,7 @@ class Registry:
                     return self._version(name, str(found.version), tags)
         raise ZigguratError(
             f"MLflow at {self._place.shown} has no version of '{name}' of trial {trial} of {run_id}; models "
-            "are registered at the end of a run unless tracking.register is false"
+            "are registered at the end of a run, unless tracking.register is false or a script trains them"
         )
 
     def _version(self, name: str, number: str, tags: Mapping[str, str]) -> Version:

@@ -177,8 +177,11 @@ def state(trial: Trial, front: frozenset[int]) -> dict[str, str]:
     return tags
 
 
-def params(trial: Trial, history: History) -> dict[str, str]:
-    """The choices of a trial's candidate, how long it may be trained, and which of its seeds it has."""
+def params(trial: Trial) -> dict[str, str]:
+    """The choices of a trial's candidate, and how long it may be trained.
+
+    The seed is none of them: MLflow draws three numeric parameters that differ when it compares runs, and a
+    seed would be one in place of what matters. It is a tag, and part of a retrained model's name.
+    """
     choices = {name(k): str(v) for k, v in trial.candidate.choices.items()}
-    seed = {"seed": str(repetition(trial, history))} if trial.stage == RETRAIN else {}
-    return {**choices, "epochs": str(trial.ladder[-1].epochs), **seed}
+    return {**choices, "epochs": str(trial.ladder[-1].epochs)}

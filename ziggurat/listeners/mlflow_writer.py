@@ -109,7 +109,7 @@ class Writer:
         tags = mlflow_words.state(trial, fold.front.numbers)
         if self.parent is not None:  # another one than before, if somebody has deleted it
             tags[mlflow_client.PARENT] = self.parent.run_id
-        self._log(child, points, mlflow_words.params(trial, fold.history), tags)
+        self._log(child, points, mlflow_words.params(trial), tags)
         over = fold.history.status is not RunStatus.RUNNING
         self._set_state(child, mlflow_words.child_status(trial, over=over), fold.history.last_utc)
 

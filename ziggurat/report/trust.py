@@ -49,6 +49,7 @@ def _agreement(case: Case, found: Findings) -> list[Block]:
     gate = verdicts.gate(case)
     if gate is not None:
         blocks.append(Text(f"{gate.text} Verdict: {gate.verdict}.", "warning" if gate.overridden else ""))
+    blocks += [Text(text) for text in verdicts.before(case)]
     choice = case.history.decision("proxy_choice")
     if choice is not None:
         blocks.append(Text(f"{choice.reason}."))

@@ -57,6 +57,21 @@ def judged(case: Case) -> bool:
     return any(d.kind in {*CHECKS, "proxy"} for d in case.history.decisions)
 
 
+def before(case: Case) -> list[str]:
+    """What else the validation said: which cheap setting was chosen and why, whether the subset learned."""
+    told = []
+    choice = case.history.decision("proxy_choice")
+    if choice is not None and choice.reason:
+        told.append(f"{words.capital(choice.reason)}.")
+    subset = case.history.decision("subset")
+    if subset is not None:
+        end = case.history.stages.get("validate")
+        explained = end.summary.get("explained") if end is not None else None
+        text = str(explained or subset.reason).rstrip(".")
+        told.append(f"On the subset: {text}. Verdict: {subset.verdict}.")
+    return told
+
+
 def gate(case: Case) -> Gate | None:
     """What the comparison of the cheap setting with the top rung said; None if it was not made."""
     decision = case.history.decision("gate") or case.history.decision("proxy")

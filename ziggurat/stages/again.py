@@ -61,10 +61,12 @@ def retraining(spec: Spec, history: History, wish: Wish, who: str) -> list[Body]
     draft.amendments = [*draft.amendments, change]
     after = amended.in_force(spec, draft)
     _check(after, draft, wish)
-    if not (selection.missing(after, draft, selection.selected(after, draft)) or _open(history)):
+    chosen = selection.selected(after, draft)
+    if not (selection.missing(after, draft, chosen) or _open(history)):
+        there = ", ".join(str(t.number) for t in chosen)
         raise SpecError(
-            f"{history.run_id}: trials {_retrained(history)} are retrained with {after.retrain.seeds} seeds "
-            "already; name others by --trials, or raise --k or --seeds"
+            f"{history.run_id}: trials {there} are retrained with {after.retrain.seeds} seeds already; "
+            "name others by --trials, or raise --k or --seeds"
         )
     measuring = [StageStarted(MEASURE)] if MEASURE in history.stages else []
     return [change, *approval.granted(spec, history, who), StageStarted(selection.STAGE), *measuring]
@@ -123,8 +125,3 @@ def _check(spec: Spec, history: History, wish: Wish) -> None:
             raise SpecError(f"{option} {value}: must be at least 1")
     if wish.add_usd < 0:
         raise SpecError(f"--add-usd {wish.add_usd:g}: must not be negative")
-
-
-def _retrained(history: History) -> str:
-    trials = history.of_stage(selection.STAGE)
-    return ", ".join(dict.fromkeys(t.note.removeprefix("trial ") for t in trials))
