@@ -44,11 +44,11 @@ check: $(VENV)/.dev ## format, lint, types, import directions, what infra/ holds
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/shellcheck .ci/run infra/*.sh
+	@$(BIN)/shellcheck .ci/run infra/*.sh infra/*/*.sbatch
 	@$(BIN)/hadolint infra/Dockerfile
 	@$(BIN)/yamllint --strict -c infra/yamllint.yaml infra deployments examples
 	@$(BIN)/cfn-lint infra/aws-batch/template.yaml
-	@$(BIN)/kubernetes-validate --quiet infra/kubernetes/ziggurat.yaml
+	@$(BIN)/kubernetes-validate --strict --quiet --no-warn infra/kubernetes/*.yaml
 	@$(BIN)/python -m pytest -q tests/test_readme.py
 
 format: $(VENV)/.dev ## rewrite the code in the agreed format

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import tempfile
 import time
@@ -44,6 +45,7 @@ from ziggurat.events import (
     StageStarted,
     TrialProposed,
 )
+from ziggurat.files import write_whole
 from ziggurat.listeners import Tracking
 from ziggurat.listeners.mlflow_about import About
 from ziggurat.listeners.mlflow_client import Place
@@ -147,7 +149,7 @@ class Cost:
         return self.wall_s / self.search_s
 
 
-def at_pace(place: Place, events: Sequence[Event], *, outage: bool) -> Cost:
+def at_pace(place: Place, events: Sequence[Event], cursor: Path, *, outage: bool) -> Cost:
     """Mirror a journal as the thread does, with the events' own times for the time between batches."""
     about = About(OBJECTIVES)
     writer, fold = Writer(Tracking(), place, about, events[0].run_id), Fold(about)
@@ -168,6 +170,8 @@ def at_pace(place: Place, events: Sequence[Event], *, outage: bool) -> Cost:
         fold.add(events[done:stop])
         writer.write(events[done:stop], fold, fold.told(done, stop), lambda: False)
         fold.forget(stop)
+        known = {str(number): child.run_id for number, child in sorted(writer.children.items())}
+        write_whole(cursor, json.dumps({"mirrored": stop, "trials": known}))
         took, passed = time.thread_time() - cpu, time.perf_counter() - wall
         behind = sum(1 for e in events[stop : stop + BATCH] if e.utc <= now)
         rest = (REST if behind < BATCH else REST_BEHIND) * took
@@ -218,7 +222,7 @@ def measured(
     found: dict[str, Any] = {}
     for kind, outage in (("at its pace", False), ("with an outage", True)):
         events = journal(f"{name}-{kind.replace(' ', '-')}", options.trials, options.hours)
-        cost = at_pace(place, events, outage=outage)
+        cost = at_pace(place, events, folder / "cursor.json", outage=outage)
         found[kind] = vars(cost) | {
             "share": cost.share,
             "cpu_share": cost.cpu_s / cost.search_s,
@@ -245,6 +249,7 @@ def main() -> None:
     parser.add_argument("--on", nargs="+", choices=["sqlite", "server"], default=["sqlite"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are ended whatever happens
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         root, found = (folder / "artifacts").as_uri(), {}

@@ -8,11 +8,11 @@ psycopg2-binary.) Three runs:
 - `whole`: a schedule of the deployment `nightly` starts it; it pauses for an approval, which is given as the
   form of the page gives it (one architecture dropped), and goes on to its end.
 - `budget`: its limit is a fraction of what the search would cost.
-- `kill`: its process is killed (SIGKILL) in mid-search; the watcher tells within its time, and an automation has
-  the run tried again, which goes on in the same directory.
+- `kill`: its process is killed (SIGKILL) in mid-search; the watcher tells within its time, and an automation
+  has the run tried again, which goes on in the same directory.
 
-Exits with 1 if anything is not as it should be; prints what was seen. With `--screens DIR` it keeps pictures of
-the pages (needs chromium).
+Exits with 1 if anything is not as it should be; prints what was seen. With `--screens DIR` it keeps pictures
+of the pages (needs chromium).
 
     python benchmarks/stack.py [--only whole|budget|kill] [--screens DIR]
 """
@@ -168,7 +168,7 @@ def _tracked(here: Stack, folder: Path, history: History) -> None:
 def budget(here: Stack) -> None:
     """A limit that is reached in mid-search."""
     print("budget: a limit that bites in mid-search", flush=True)
-    limit = 0.02
+    limit = 0.01
     flow_run = here.prefect.create(
         "ziggurat/on-demand", spec=here.spec("budget", trials=200, limit=limit), runs_dir="runs"
     )
@@ -226,6 +226,8 @@ def kill(here: Stack) -> None:
     here.expect(
         ended["state_type"] == "COMPLETED", f"tried again, it has completed: {ended['state']['message']}"
     )
+    states = here.prefect.call(f"/flow_run_states/?flow_run_id={flow_run}")
+    print(f"  states: {', '.join(s['name'] for s in states)}")
     here.expect(ended["run_count"] >= 2, f"as run number {ended['run_count']} of the same flow run")
     here.expect(len(after.of_stage("search")) == 24, "in the same directory, with all trials")
     ends = [s for s in after.segments.values() if s.end is not None and s.end.failure is None]

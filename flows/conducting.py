@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 TAG = "ziggurat"
 """Of every flow run of ours, stages included; automations go by it."""
+BUSY_S, PAUSE_S = 20.0, 1.0
+"""Seconds that a further try waits for the one before it to let go of the run, and between two looks."""
 Result = dict[str, Any]
 Stage = Callable[[str], object]
 
@@ -42,7 +45,7 @@ def conduct(take: Callable[[], Run], wanted: Sequence[Stage]) -> State[Result]:
         wanted: Stages, in order.
     """
     try:
-        run = take()
+        run = _taken(take)
     except (SpecError, RunBusyError, JournalError) as error:
         return refused(error)
     try:
@@ -66,6 +69,25 @@ def conduct(take: Callable[[], Run], wanted: Sequence[Stage]) -> State[Result]:
         return refused(error)
     except JournalError as error:
         return refused(error)
+
+
+def _taken(take: Callable[[], Run]) -> Run:
+    """The run, taken; a further try waits a little for the one before it, and leaves the run to that one.
+
+    Raises:
+        RunBusyError: Somebody else drives it.
+        Abort: Another try of this flow run does, whose state this one must not change.
+    """
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            return take()
+        except RunBusyError as error:
+            if not identity.again():
+                raise
+            if time.monotonic() > deadline:
+                raise Abort(f"another try of this flow run goes on: {error}") from None
+        time.sleep(PAUSE_S)
 
 
 def refused(error: Exception) -> State[Result]:

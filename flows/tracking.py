@@ -26,6 +26,7 @@ from ziggurat.listeners.mlflow_about import REPEATED
 from ziggurat.listeners.mlflow_client import Place, place_of, user
 from ziggurat.listeners.mlflow_promotion import checks
 from ziggurat.listeners.mlflow_registry import Origin, Registry, Version
+from ziggurat.listeners.tracking import CHAMPION
 from ziggurat.runs import Run
 
 UriOption = Annotated[
@@ -48,7 +49,7 @@ def promote(
     what: Annotated[
         str, typer.Argument(metavar="RUN|MODEL/VERSION", help="A run's best model, or a version of a model.")
     ],
-    alias: Annotated[str, typer.Option("--alias", help="What the version is made.")] = "champion",
+    alias: Annotated[str, typer.Option("--alias", help="What the version is made.")] = CHAMPION,
     force: Annotated[
         str | None, typer.Option("--force", metavar="REASON", help="Promote although a check has failed.")
     ] = None,

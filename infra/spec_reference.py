@@ -162,7 +162,7 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     from ziggurat import spec
 
-    sys.stdout.write(Reference(spec.schema()).text())
+    sys.stdout.write(Reference(spec.Spec.model_json_schema(by_alias=True)).text())
 
 
 if __name__ == "__main__":

@@ -55,6 +55,11 @@ def earlier(runs_dir: str) -> Path | None:
     return run_places.fetch(str(store), Path(runs_dir))
 
 
+def again() -> bool:
+    """Whether this is a further try of a deployed flow run."""
+    return deployed() and (runtime.flow_run.run_count or 0) > 1
+
+
 def forget() -> None:
     """Have the flow run begin anew if it is tried again: the run it was about has been removed."""
     with get_client(sync_client=True) as client:

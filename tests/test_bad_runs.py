@@ -407,7 +407,7 @@ def command(*argv: str, folder: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_run_that_fails_its_preflight_is_removed(tmp_path: Path) -> None:
     changes = {**limit("parameters", 10), "search": {"trials": 3, "workers": 1}}
     settings = real.plain(**changes, tracking={}, alerts={"urls": ["nonsense"]})
@@ -435,7 +435,7 @@ def test_preflight_command_says_what_fails_and_creates_nothing(tmp_path: Path) -
     assert [p.name for p in tmp_path.iterdir()] == ["spec.yaml"]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_run_on_a_full_disk_ends_in_one_line_and_resumes_when_there_is_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ MEASURED_SAMPLES = 8
 RARE = 0.02
 """Share of candidates within a limit below which a search is mostly refused."""
 SHOWN = 12
+TABLES = "latency table"
 
 
 def inspect(desk: Desk, probes: int) -> dict[str, Any]:
@@ -83,8 +84,10 @@ def _inspect_models(desk: Desk, found: Findings) -> None:
             check_splits(desk, found)
         with found.step("space"):
             check_space(desk, found)
+    if not found.failed:
+        _tables(desk, found)  # what they predict is looked at with each candidate
     reached = None
-    if not any(c.ok is False and c.name in {"data", "space"} for c in found.checks):
+    if not any(c.ok is False and c.name in {"data", "space", TABLES} for c in found.checks):
         with found.step("space"):
             check_resolutions(desk, found, resolutions(desk.spec))
         with found.step("space"):
@@ -100,19 +103,20 @@ def _inspect_models(desk: Desk, found: Findings) -> None:
                 found.good(key, "optimiser and schedule can be used")
 
 
+def _tables(desk: Desk, found: Findings) -> None:
+    """Check that latency tables can be used."""
+    for device in (d for d in desk.spec.devices if d.table is not None):
+        with found.step(TABLES):
+            told = desk.bench.tables[device.name].told(time.time())
+            found.good(TABLES, f"{device.table} for device '{device.name}': {told}")
+
+
 def check_devices(desk: Desk, found: Findings) -> None:
-    """Check that the devices of this machine are there, and that latency tables can be used."""
+    """Check that the devices of this machine are there."""
     for device in (d for d in desk.spec.devices if d.launcher is None):
         with found.step("devices"):
             device.check()
             found.good("devices", f"{device.name} is present: {device.describe()}")
-    if found.failed:
-        return
-    for device in (d for d in desk.spec.devices if d.table is not None):
-        with found.step("latency table"):
-            told = desk.bench.tables[device.name].told(time.time())
-            found.good("latency table", f"{device.table} for device '{device.name}': {told}")
-
 
 def _plain(found: Findings) -> dict[str, Any]:
     return {"checks": [vars(c) for c in found.checks], "facts": found.facts, "probes": found.probes}

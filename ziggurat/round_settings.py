@@ -86,6 +86,19 @@ def unfold(raw: Any) -> Any:  # noqa: ANN401 - plain YAML values, of any shape
     return {**raw, **ladder, "search": last, "rounds": rounds}
 
 
+def listed(schema: dict[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of a spec, in which `search` may be a list of rounds, and the ladder be the last one's."""
+    whole = schema["$defs"]["Round"]
+    given = {name: value for name, value in whole.items() if name != "required"}
+    one = schema["properties"]["search"]
+    rounds = {"type": "array", "items": {"$ref": "#/$defs/RoundOfAList"}, "minItems": 1}
+    return {
+        **schema,
+        "$defs": {**schema["$defs"], "RoundOfAList": {**given, "title": "RoundOfAList"}},
+        "properties": {**schema["properties"], "search": {"anyOf": [one, rounds]}},
+    }
+
+
 def _inherited(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """What a round takes over from the one before: all but its name and ladder, and one way of deciding."""
     gone = {"name", "fidelities"}

@@ -332,4 +332,4 @@ def left_alone(path: str, name: str, environment: Mapping[str, str]) -> bool:
 
 def schema() -> dict[str, Any]:
     """JSON Schema of a spec."""
-    return Spec.model_json_schema(by_alias=True)
+    return round_settings.listed(Spec.model_json_schema(by_alias=True))

@@ -15,7 +15,7 @@ from ziggurat import processes
 
 STAGES = ["preflight", "validate", "search", "retrain", "measure", "report"]
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.soak]
 
 
 @pytest.fixture(scope="module")

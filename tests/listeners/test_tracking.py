@@ -43,5 +43,14 @@ def test_only_a_database_needs_a_folder_for_artifacts() -> None:
     assert root == "file:///data/runs/mlartifacts"
 
 
+@pytest.mark.parametrize(
+    ("alias", "words"),
+    [("champion", "`ziggurat promote` gives"), ("latest", "MLflow keeps"), ("v3", "MLflow keeps")],
+)
+def test_no_run_gives_an_alias_that_others_give(alias: str, words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Tracking(alias=alias)
+
+
 def test_register_is_the_key_in_yaml() -> None:
     assert Tracking.model_validate({"register": False}).register_model is False

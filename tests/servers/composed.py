@@ -13,7 +13,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -148,12 +147,18 @@ class Composed:
     def words(self, name: str, command: Sequence[str] | None = None) -> list[str]:
         """The command line of a service of our own image, or of another command in such a container."""
         service = self.file["services"][name]
-        assert service["read_only"]
-        assert service["cap_drop"] == ["ALL"]
-        assert service["security_opt"] == ["no-new-privileges:true"]
         command = [*service["entrypoint"], *service["command"]] if command is None else command
         environment = {**of_the_image(), **service["environment"]}
         environment["PATH"] = f"{self.folder}/bin:{environment['PATH']}"
+        return self._contained(service, command, environment)
+
+    def _contained(
+        self, service: Mapping[str, Any], command: Sequence[str], environment: Mapping[str, str]
+    ) -> list[str]:
+        """The command line that runs something as a service is run."""
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
         lines = ["set -e", *self._mounts(service)]
         rights = ["--reuid", USER, "--regid", USER, "--clear-groups", "--no-new-privs", "--bounding-set=-all"]
         pairs = [f"{key}={value}" for key, value in environment.items()]
@@ -198,10 +203,9 @@ class Composed:
         """SeaweedFS, with its command as it stands."""
         program, service = weed(), self.file["services"]["store"]
         assert program is not None
-        words = [w.replace("-dir=/data", f"-dir={self.volume('store')}") for w in service["command"]]
-        environment = [f"{k}={v}" for k, v in service["environment"].items()]
-        user = ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", "--no-new-privs"]
-        return [*self._inside(), *user, "env", "-i", "HOME=/nowhere", *environment, program, *words]
+        data = f"-dir={self.volume('store')}"
+        words = [data if word == "-dir=/data" else word for word in service["command"]]
+        return self._contained({**service, "volumes": []}, [program, *words], service["environment"])
 
     def _postgres(self) -> list[str]:
         """PostgreSQL, made ready as its image's entry point does."""
@@ -274,11 +278,6 @@ class Composed:
     def close(self) -> None:
         """End everything, the last first, and remove what was written."""
         for process in [*reversed(self._running.values()), self._network]:
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                if process.poll() is None:
-                    process.send_signal(number)
-                    try:
-                        process.wait(timeout=5)
-                    except subprocess.TimeoutExpired:
-                        continue
+            process.kill()  # and with it everything that it has started
+            process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -89,6 +89,7 @@ def start(
     ]  # fmt: skip
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "AWS_"))}
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    quiet["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # a dozen processes for what nothing here asks for
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder, start_new_session=True,

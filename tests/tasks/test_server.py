@@ -24,7 +24,7 @@ LONG_ENOUGH_S = 6.0
 
 
 @pytest.mark.server
-@pytest.mark.slow
+@pytest.mark.soak
 def test_an_interrupt_from_the_keyboard_does_not_end_the_embedded_server() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM],

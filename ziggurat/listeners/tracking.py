@@ -5,17 +5,21 @@ Finding out where the tracking server is belongs here; talking to it belongs to 
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ziggurat.setting import Setting
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+CHAMPION = "champion"
+GIVEN_ELSEWHERE = (CHAMPION, "latest")
+"""Aliases that no run gives."""
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """Schemes of databases that MLflow opens itself."""
 REMOTE = ("http", "https", "databricks", "databricks-uc", "uc")
@@ -48,6 +52,14 @@ class Tracking(Setting):
         description="Alias that the best model gets in the registry.",
     )
     tags: dict[str, str] = Field(default_factory=dict, description="Further tags of every run in MLflow.")
+
+    @field_validator("alias")
+    @classmethod
+    def _earned(cls, alias: str) -> str:
+        if alias.lower() in GIVEN_ELSEWHERE or re.fullmatch(r"[vV]\d+", alias):
+            how = "`ziggurat promote` gives" if alias.lower() == CHAMPION else "MLflow keeps for itself"
+            raise ValueError(f"'{alias}' is an alias that {how}; choose another, such as candidate")
+        return alias
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
