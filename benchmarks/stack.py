@@ -8,8 +8,8 @@ psycopg2-binary.) Three runs:
 - `whole`: a schedule of the deployment `nightly` starts it; it pauses for an approval, which is given as the
   form of the page gives it (one architecture dropped), and goes on to its end.
 - `budget`: its limit is a fraction of what the search would cost.
-- `kill`: its process is killed (SIGKILL) in mid-search; the watcher tells within its time, and an automation
-  has the run tried again, which goes on in the same directory.
+- `kill`: its process and the worker are killed (SIGKILL) in mid-search; the watcher tells within its time, an
+  automation notices the silence and has the run tried again, and on a new worker it goes on where it was.
 
 Exits with 1 if anything is not as it should be; prints what was seen. With `--screens DIR` it keeps pictures
 of the pages (needs chromium).
@@ -191,52 +191,40 @@ def budget(here: Stack) -> None:
 
 
 def kill(here: Stack) -> None:
-    """A controller that is killed in mid-search."""
-    print("kill: the controller dies in mid-search", flush=True)
+    """A host that is lost in mid-search: the controller and Prefect's worker die together."""
+    print("kill: controller and worker die in mid-search", flush=True)
     flow_run = here.prefect.create("ziggurat/on-demand", spec=here.spec("kill", trials=24), runs_dir="runs")
 
-    def searching() -> Callable[[], None] | None:
+    def driver() -> int | None:
         with contextlib.suppress(AssertionError, OSError):
             folder, history = here.look("kill")
-            lease = json.loads((folder / "lease.json").read_text())
             if sum(t.rung >= 0 for t in history.of_stage("search")) >= 6:
-                return lambda: os.kill(int(lease["pid"]), signal.SIGKILL)
+                return int(json.loads((folder / "lease.json").read_text())["pid"])
         return None
 
-    strike = until(searching, 300, "the search has trained something")
+    pid = int(until(driver, 300, "the search has trained something"))
     folder, before = here.look("kill")
-    paid = set(before.segments)
-    killed = time.time()
-    strike()
-    until(
-        lambda: here.told(folder, "ilent") or here.told(folder, "crash"),
-        PROMISED_S + 60,
-        "the watcher's alert",
-    )
-    first = min(m.utc for m in here.hook.messages if folder.name in m.title and m.utc > killed)
-    here.expect(
-        first - killed <= PROMISED_S,
-        f"the watcher told after {first - killed:.0f} s ({PROMISED_S:.0f} promised)",
-    )
-    ended = here.prefect.ended(flow_run, seconds=60)
-    if ended["state_type"] == "CRASHED":
-        here.prefect.reached(flow_run, "SCHEDULED", "PENDING", "RUNNING", "COMPLETED", seconds=180)
+    paid, killed = set(before.segments), time.time()
+    here.worker.kill()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: here.told(folder, "silent"), PROMISED_S + 60, "the watcher's alert")
+    first = min(m.utc for m in here.hook.messages if folder.name in m.title and "silent" in m.title)
+    after_s = first - killed
+    here.expect(after_s <= PROMISED_S, f"the watcher told after {after_s:.0f} s ({PROMISED_S:.0f} promised)")
+    here.prefect.reached(flow_run, "CRASHED", "SCHEDULED", "PENDING", "RUNNING", seconds=240)
+    here.start_worker()
     ended = here.prefect.reached(flow_run, "COMPLETED", "FAILED", seconds=600)
     folder, after = here.look("kill")
-    here.expect(
-        ended["state_type"] == "COMPLETED", f"tried again, it has completed: {ended['state']['message']}"
-    )
     states = here.prefect.call(f"/flow_run_states/?flow_run_id={flow_run}")
     print(f"  states: {', '.join(s['name'] for s in states)}")
+    here.expect(ended["state_type"] == "COMPLETED", f"it has completed: {ended['state']['message']}")
     here.expect(ended["run_count"] >= 2, f"as run number {ended['run_count']} of the same flow run")
     here.expect(len(after.of_stage("search")) == 24, "in the same directory, with all trials")
     ends = [s for s in after.segments.values() if s.end is not None and s.end.failure is None]
     twice = {(s.job.trial, s.job.to_rung, s.job.kind, s.job.device) for s in ends}
     here.expect(len(twice) == len(ends), "nothing was paid twice")
     here.expect(paid <= set(after.segments), "what was paid before is kept")
-    time.sleep(8.0)
-    for title, hooks, mails in here.told(folder, ""):
-        print(f"  alert: {title} (webhook {hooks}, mail {mails})")
+    _alerts(here, folder, {"The controller is silent": 2, "has ended: completed": 1})
     orphans = [
         p for p in psutil.process_iter(["cmdline"]) if folder.name in " ".join(p.info["cmdline"] or [])
     ]

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,8 @@ class Stack:
     hook: Hook
     mail: Mailbox
     screens: Path | None
+    start_worker: Callable[[], subprocess.Popen[bytes]]
+    worker: subprocess.Popen[bytes]
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -176,8 +178,13 @@ def stack(folder: Path, screens: Path | None) -> Iterator[Stack]:
         shutil.copytree(ROOT / "examples", prefect.work / "examples")
         print(prefect.command("flows.cli", "prefect", "up").strip(), flush=True)
         words = ["prefect", "worker", "start", "--pool", "ziggurat", "--type", "process"]
-        opened.enter_context(started(folder / "worker.log", words, prefect.environment, prefect.work))
+
+        def start_worker() -> subprocess.Popen[bytes]:
+            log = folder / "worker.log"
+            return opened.enter_context(started(log, words, prefect.environment, prefect.work))
+
+        worker = start_worker()
         (prefect.work / "runs").mkdir()
-        words = ["flows.cli", "watch", "runs", "--every", "3"]
-        opened.enter_context(started(folder / "watch.log", words, prefect.environment, prefect.work))
-        yield Stack(folder, prefect, mlflow, s3, hook, mail, screens)
+        watch = ["flows.cli", "watch", "runs", "--every", "3"]
+        opened.enter_context(started(folder / "watch.log", watch, prefect.environment, prefect.work))
+        yield Stack(folder, prefect, mlflow, s3, hook, mail, screens, start_worker, worker)

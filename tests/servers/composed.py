@@ -161,6 +161,7 @@ class Composed:
         assert service["security_opt"] == ["no-new-privileges:true"]
         lines = ["set -e", *self._mounts(service)]
         rights = ["--reuid", USER, "--regid", USER, "--clear-groups", "--no-new-privs", "--bounding-set=-all"]
+        rights += ["--pdeathsig", "KILL"]  # what --kill-child has set is forgotten with the change of user
         pairs = [f"{key}={value}" for key, value in environment.items()]
         lines.append("exec " + shlex.join(["setpriv", *rights, "env", "-i", *pairs, *command]))
         alone = ["unshare", "-m", "-p", "-f", "--mount-proc", "--kill-child"]
