@@ -47,6 +47,7 @@ check: $(VENV)/.dev ## format, lint, types, import directions, what infra/ holds
 	@$(BIN)/shellcheck .ci/run infra/*.sh infra/*/*.sbatch
 	@$(BIN)/hadolint infra/Dockerfile
 	@$(BIN)/yamllint --strict -c infra/yamllint.yaml infra deployments examples
+	@$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec infra/compose.yaml infra/compose.gpu.yaml
 	@$(BIN)/cfn-lint infra/aws-batch/template.yaml
 	@$(BIN)/kubernetes-validate --strict --quiet --no-warn infra/kubernetes/*.yaml
 	@$(BIN)/python -m pytest -q tests/test_readme.py
