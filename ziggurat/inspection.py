@@ -118,6 +118,7 @@ def check_devices(desk: Desk, found: Findings) -> None:
             device.check()
             found.good("devices", f"{device.name} is present: {device.describe()}")
 
+
 def _plain(found: Findings) -> dict[str, Any]:
     return {"checks": [vars(c) for c in found.checks], "facts": found.facts, "probes": found.probes}
 
