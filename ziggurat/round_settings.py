@@ -87,7 +87,7 @@ def unfold(raw: Any) -> Any:  # noqa: ANN401 - plain YAML values, of any shape
 
 
 def listed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of a spec, in which `search` may be a list of rounds, and the last may bring the ladder."""
+    """The JSON Schema of a spec, with `search` as a list of rounds beside what it is else."""
     whole = schema["$defs"]["Round"]
     given = {name: value for name, value in whole.items() if name != "required"}
     one = schema["properties"]["search"]
