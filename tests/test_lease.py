@@ -1,5 +1,6 @@
 """The sign of life of a controller: renewed while it lives, ended with the status of the run."""
 
+import gc
 import json
 import threading
 from pathlib import Path
@@ -102,3 +103,13 @@ def test_what_watchers_have_told_is_read_from_both_places(tmp_path: Path) -> Non
     assert told_utc(tmp_path, store) == (1.0, 2.0, 3.0)
     (tmp_path / WATCH).write_text("[")
     assert told_utc(tmp_path, None) == ()
+
+
+def test_a_run_that_nobody_holds_any_more_gives_no_sign_of_life(tmp_path: Path) -> None:
+    run = create(tmp_path / "runs", plain())
+    (keeper,) = run._keepers
+    assert keeper._thread.is_alive()
+    del run
+    gc.collect()
+    keeper._thread.join(30)
+    assert not keeper._thread.is_alive()

@@ -120,13 +120,18 @@ class Keeper:
         try:
             self._write(self._lease.to_bytes())
         except (OSError, StoreError) as error:
-            if self._ok:
+            if self._ok and self._held():
                 log.warning(
                     "the sign of life cannot be written (%s); watchers may take this for silence", error
                 )
             self._ok = False
         else:
             self._ok = True
+
+    def abandon(self) -> None:
+        """Stop without a word, as the end of the process would."""
+        self._held = lambda: False
+        self._over.set()
 
     def release(self, status: str) -> None:
         """Write the last words and stop."""

@@ -11,6 +11,7 @@ import shutil
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -155,9 +156,15 @@ class Run:
         """Let watchers see from now on that this process is alive."""
         rule = self.spec.alerts.rules.controller_crashed
         if rule.enabled:
-            self._keepers = lease.keep(
-                self.folder, self.run_id, rule.silence_s, self.store, lambda: self.durable
-            )
+            me = weakref.ref(self)
+
+            def held() -> bool:
+                run = me()
+                return run is not None and run.durable
+
+            self._keepers = lease.keep(self.folder, self.run_id, rule.silence_s, self.store, held)
+            for keeper in self._keepers:
+                weakref.finalize(self, keeper.abandon)  # a run that nobody holds any more is driven by nobody
 
     def check_stop(self) -> None:
         """Raise if the run is to stop; to be called all the time, since it also tends the mirror.

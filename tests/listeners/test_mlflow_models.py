@@ -44,6 +44,8 @@ def test_the_best_model_can_be_loaded_by_its_alias_without_our_code(
     entry = ModelEntry(place, finished.run_id, 0, "toy", "candidate", {"team": "a"})
     logged = log_model(network, example, entry)
     assert (logged.version, logged.format) == ("1", "pt2")
+    assert not {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"} & set(os.environ)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place.uri)
     back = mlflow.pytorch.load_model("models:/toy@candidate")
     more = torch.cat([example, example])
     assert torch.allclose(back(more), network.eval()(more))

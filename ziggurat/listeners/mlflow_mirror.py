@@ -176,6 +176,8 @@ class MlflowMirror:
             try:
                 self._advance()
             except Exception as error:  # noqa: BLE001 - nothing that happens here may reach the run
+                if self._abandoned.is_set():  # given up, which whoever closes it tells
+                    return
                 failures += 1
                 self._lose(error)
                 pause = min(0.5 * 2.0 ** min(failures, 10), LONGEST_PAUSE_S)

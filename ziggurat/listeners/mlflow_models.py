@@ -31,6 +31,8 @@ AGREEMENT = "ziggurat.agreement"
 NAME = "model"
 EXAMPLES = 2
 """Examples kept with the model; two keep the number of examples open in the exported graph."""
+SET_BY_MLFLOW = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
+"""Variables that MLflow's module sets, and that a user's program started later would heed."""
 NO_PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 
 
@@ -93,8 +95,6 @@ def log_model(model: nn.Module, examples: Tensor, entry: ModelEntry) -> Logged:
     Raises:
         ZigguratError: The trial has no run in MLflow, or the model that is loaded back gives other answers.
     """
-    import mlflow
-
     client = mlflow_client.connect(entry.place)
     experiment = mlflow_client.experiment_id(client, entry.place)
     children = mlflow_client.find(client, experiment, entry.run_id)[1]
@@ -105,14 +105,32 @@ def log_model(model: nn.Module, examples: Tensor, entry: ModelEntry) -> Logged:
         )
     found = _registered(client, entry)
     if found is None:
-        mlflow.set_tracking_uri(entry.place.uri)
-        mlflow.set_registry_uri(entry.place.uri)
-        # otherwise the model goes to MLflow's default experiment, and its files into the working directory
-        mlflow.set_experiment(experiment_id=experiment)
-        found = _log_and_register(client, model, examples, entry, children[entry.trial].run_id)
+        with _at(entry.place, experiment):
+            found = _log_and_register(client, model, examples, entry, children[entry.trial].run_id)
     if entry.alias is not None and found.name is not None and found.version is not None:
         client.set_registered_model_alias(found.name, entry.alias, found.version)
     return found
+
+
+@contextmanager
+def _at(place: Place, experiment: str) -> Iterator[None]:
+    """Have MLflow's module log to a place while the block lasts, and leave no trace in the environment."""
+    import mlflow
+
+    before = {name: os.environ.get(name) for name in SET_BY_MLFLOW}
+    mlflow.set_tracking_uri(place.uri)
+    mlflow.set_registry_uri(place.uri)
+    # otherwise the model goes to MLflow's default experiment, and its files into the working directory
+    mlflow.set_experiment(experiment_id=experiment)
+    try:
+        yield
+    finally:
+        mlflow.set_registry_uri(None)  # type: ignore[arg-type]  # it is what unsets it
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _registered(client: MlflowClient, entry: ModelEntry) -> Logged | None:
